@@ -1,0 +1,62 @@
+# Two commands matter: `make demo` and `make test`. Each works alone in a fresh clone with Python, a C compiler and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+NATIVE := $(wildcard s3dlio/*.pyx s3dlio/*.pxd)
+MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
+MINIO := .cache/bin/minio
+URI ?=
+
+.PHONY: demo test test-heavy minio lint docs-check dist-check sanitize clean
+
+demo: $(STAMP)
+	$(BIN)/python examples/demo.py $(URI)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -q
+
+# The environment: made once, and again when what it is made from changes.
+$(STAMP): pyproject.toml setup.py $(NATIVE)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
+	touch $@
+
+# A MinIO of a pinned version, built once and kept.
+minio: $(MINIO)
+$(MINIO):
+	mkdir -p $(dir $@)
+	GOBIN=$(abspath $(dir $@)) go install github.com/minio/minio@$(MINIO_VERSION)
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	PATH="$(abspath $(BIN)):$$PATH" cython-lint s3dlio
+
+docs-check: $(STAMP)
+	$(BIN)/python tests/check_docs.py
+
+# The sdist builds on its own, and the wheel imports in an environment without a compiler's help.
+dist-check: $(STAMP)
+	rm -rf build/dist build/wheel-check
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check build
+	$(BIN)/python -m build --outdir build/dist .
+	$(PYTHON) -m venv build/wheel-check
+	build/wheel-check/bin/pip install --quiet --disable-pip-version-check --only-binary :all: build/dist/*.whl
+	cd build && wheel-check/bin/python -c "import s3dlio; print('wheel', s3dlio.__version__)"
+
+# The native modules under AddressSanitizer and UndefinedBehaviorSanitizer, in a copy of the tree.
+SANITIZED := build/sanitize
+sanitize: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'setuptools>=77' 'cython>=3.2'
+	rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)
+	cp -r setup.py pyproject.toml README.md LICENSE s3dlio tests docs $(SANITIZED)/
+	rm -f $(SANITIZED)/s3dlio/*.so $(SANITIZED)/s3dlio/*.c
+	cd $(SANITIZED) && S3DLIO_SANITIZE=1 $(abspath $(BIN))/python setup.py -q build_ext --inplace
+	cd $(SANITIZED) && PYTHONPATH=. LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" \
+	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 PYTHONMALLOC=malloc \
+	  $(abspath $(BIN))/python -m pytest -q -p no:cacheprovider tests/unit tests/protocol
+
+clean:
+	rm -rf build dist $(VENV) *.egg-info s3dlio/*.so s3dlio/_buffers.c s3dlio/_exchange.c

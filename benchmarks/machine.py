@@ -1,0 +1,55 @@
+"""What a measurement was made on and with: nothing here measures, and numbers without these facts mean little."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from .peers import ROOT
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+def available_memory() -> int:
+    """Bytes that can be taken without swapping."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("the kernel does not tell MemAvailable")
+
+
+def _git(*arguments: str) -> str:
+    answer = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return answer.stdout.strip()
+
+
+def commit() -> str:
+    """The commit that was measured, marked when the library's or the harness's files were changed since."""
+    head = _git("rev-parse", "--short=12", "HEAD") or "unknown"
+    changed = _git("status", "--porcelain", "--", "s3dlio", "benchmarks", ":!benchmarks/results")
+    return f"{head} with changes" if changed else head
+
+
+def facts() -> dict[str, Any]:
+    """Cores, processor, memory, kernel, load, versions, commit and date."""
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "cpu": _cpu_model(),
+        "memory_gib": round(pages / (1 << 30), 1),
+        "kernel": platform.release(),
+        "load_before": os.getloadavg()[0],
+        "commit": commit(),
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "libraries": {name: importlib.metadata.version(name) for name in ("awscrt", "botocore", "numpy", "urllib3")},
+    }

@@ -1,0 +1,67 @@
+"""Moves NumPy-sized data to and from S3-compatible object stores, without copies and without losses."""
+
+from ._bytes_view import BytesView
+from .client import Client
+from .config import MultipartUploadConfig, RetryPolicy, Timeouts
+from .errors import (
+    AccessDeniedError,
+    ChecksumMismatchError,
+    ConfigurationError,
+    CredentialsError,
+    ForkedError,
+    InvalidRangeError,
+    NotFoundError,
+    ObjectChangedError,
+    PreconditionFailedError,
+    ReservationError,
+    S3dlioError,
+    S3Error,
+    ThrottledError,
+    TimeoutError,
+    TransportError,
+    UnsupportedUriError,
+    WriterClosedError,
+)
+from .objects import ObjectInfo, put_bytes, stat
+from .progress import Progress, ProgressEvent
+from .reader import get, get_into, get_many, get_range
+from .writer import MultipartUploadSink, MultipartUploadWriter, UploadInfo
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AccessDeniedError",
+    "BytesView",
+    "ChecksumMismatchError",
+    "Client",
+    "ConfigurationError",
+    "CredentialsError",
+    "ForkedError",
+    "InvalidRangeError",
+    "MultipartUploadConfig",
+    "MultipartUploadSink",
+    "MultipartUploadWriter",
+    "NotFoundError",
+    "ObjectChangedError",
+    "ObjectInfo",
+    "PreconditionFailedError",
+    "Progress",
+    "ProgressEvent",
+    "ReservationError",
+    "RetryPolicy",
+    "S3Error",
+    "S3dlioError",
+    "ThrottledError",
+    "TimeoutError",
+    "Timeouts",
+    "TransportError",
+    "UnsupportedUriError",
+    "UploadInfo",
+    "WriterClosedError",
+    "get",
+    "get_into",
+    "get_many",
+    "get_range",
+    "put_bytes",
+    "stat",
+]

@@ -1,0 +1,683 @@
+# cython: language_level=3, cdivision=True
+"""Page-aligned payload memory and the buffers that hand it out.
+
+`BufferPool` is a page-run allocator over anonymous mappings; `Buffer` is one run with the buffer
+protocol; `FlatView` shows the bytes of any other exporter. Nothing here takes a lock, starts a thread
+or does I/O beyond mapping memory: only the GIL guards the structure, because buffers are given back
+inside finalizers. Callers are `_payload`, the writer and the reader.
+"""
+
+cimport cython
+from cpython.buffer cimport (
+    PyBUF_C_CONTIGUOUS,
+    PyBUF_FORMAT,
+    PyBUF_ND,
+    PyBUF_STRIDES,
+    PyBUF_WRITABLE,
+    PyBuffer_Release,
+    PyObject_GetBuffer,
+)
+from libc.stdint cimport uintptr_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memmove
+
+cdef extern from "Python.h":
+    # With no exception type an int beyond the C range is clipped to it, so that a size check refuses it.
+    Py_ssize_t _clipped "PyNumber_AsSsize_t"(object number, void* no_exception) except? -1
+
+cdef extern from *:
+    """
+    #include <errno.h>
+    #include <sys/mman.h>
+    #include <unistd.h>
+
+    #if !defined(MAP_ANONYMOUS) && defined(MAP_ANON)
+    #define MAP_ANONYMOUS MAP_ANON
+    #endif
+
+    /* The values of all Linux architectures, for headers that are older than the kernel. */
+    #if defined(__linux__) && !defined(MADV_HUGEPAGE)
+    #define MADV_HUGEPAGE 14
+    #endif
+    #if defined(__linux__) && !defined(MADV_POPULATE_WRITE)
+    #define MADV_POPULATE_WRITE 23
+    #endif
+
+    static const size_t HUGE_PAGE = (size_t)2 << 20;
+
+    /* A mapping of `length` bytes whose base is a multiple of 2 MiB; NULL when there is no address space. */
+    static char *map_aligned(size_t length) {
+        size_t span = length + HUGE_PAGE;
+        char *raw = mmap(NULL, span, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (raw == MAP_FAILED) return NULL;
+        char *base = (char *)(((size_t)raw + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
+        if (base > raw) munmap(raw, (size_t)(base - raw));
+        size_t tail = (size_t)(raw + span - (base + length));
+        if (tail) munmap(base + length, tail);
+    #ifdef MADV_HUGEPAGE
+        if (length >= HUGE_PAGE) madvise(base, length, MADV_HUGEPAGE);
+    #endif
+        return base;
+    }
+
+    /* Makes every page resident. Fails (-1) only where the kernel says that there is no memory. */
+    static int populate(char *base, size_t length, size_t page) {
+    #ifdef MADV_POPULATE_WRITE
+        if (madvise(base, length, MADV_POPULATE_WRITE) == 0) return 0;
+        if (errno == ENOMEM || errno == EFAULT) return -1;
+    #endif
+        for (size_t i = 0; i < length; i += page) ((volatile char *)base)[i] = 0;
+        return 0;
+    }
+
+    /* A hole may need more mappings than the process may have: then the pages go and their addresses stay. */
+    static void unmap(char *base, size_t length) {
+        if (munmap(base, length) != 0) madvise(base, length, MADV_DONTNEED);
+    }
+    static size_t system_page(void) { return (size_t)sysconf(_SC_PAGESIZE); }
+    """
+    char* map_aligned(size_t length) noexcept nogil
+    int populate(char* base, size_t length, size_t page) noexcept nogil
+    void unmap(char* base, size_t length) noexcept nogil
+    size_t system_page() noexcept nogil
+    int getpid() noexcept nogil
+
+cdef Py_ssize_t PAGE = <Py_ssize_t>system_page()
+cdef Py_ssize_t HUGE = 2 << 20
+# From here on a base aligned to a huge page is worth the gap it may leave.
+cdef Py_ssize_t LARGE = 1 << 20
+# Below this, ordinary memory: a page run would cost more than the bytes do.
+cdef Py_ssize_t SMALL = 64 << 10
+# More than any machine has, and far from where rounding up would overflow.
+cdef Py_ssize_t MOST = <Py_ssize_t>1 << 56
+cdef enum:
+    BINS = 48
+
+PAGE_SIZE = PAGE
+
+cdef char* BYTE_FORMAT = "B"
+
+
+def page_round(n):
+    """`n` bytes rounded up to whole pages."""
+    cdef Py_ssize_t length = _clipped(n, NULL)
+    if length < 0 or length > MOST:
+        raise ValueError(f"{n} bytes cannot be rounded to pages")
+    return _page_round(length)
+
+
+cdef inline Py_ssize_t _page_round(Py_ssize_t n) noexcept nogil:
+    return (n + PAGE - 1) // PAGE * PAGE
+
+
+cdef struct Block:
+    char* base
+    Py_ssize_t length
+    Block* left        # address neighbours within one mapping, for coalescing; NULL at its ends
+    Block* right
+    Block* older       # idle blocks by age
+    Block* newer
+    Block* previous    # idle blocks of one bin
+    Block* next
+    bint idle
+
+
+cdef inline int _bin(Py_ssize_t length) noexcept nogil:
+    """Index of the bin for blocks of `length` bytes: the logarithm of its pages."""
+    cdef int index = 0
+    cdef Py_ssize_t pages = length // PAGE
+    while pages > 1 and index < BINS - 1:
+        pages >>= 1
+        index += 1
+    return index
+
+
+cdef inline Py_ssize_t _gap(Block* block, Py_ssize_t align) noexcept nogil:
+    """Bytes before the first base in the block that is aligned to `align`."""
+    cdef uintptr_t base = <uintptr_t>block.base
+    return <Py_ssize_t>((align - base % align) % align)
+
+
+@cython.final
+cdef class BufferPool:
+    """Payload memory in page runs: best fit, split on use, joined again on return, kept warm up to a limit.
+
+    Every mapped byte is resident: ``mapped_bytes == in_use_bytes + idle_bytes``.
+
+    Args:
+        idle_limit: bytes kept while nobody uses them; what exceeds it goes back to the system, oldest first.
+    """
+
+    cdef Block* _bins[BINS]
+    cdef Block* _oldest
+    cdef Block* _newest
+    cdef Py_ssize_t _idle_limit
+    cdef readonly Py_ssize_t idle_bytes
+    cdef readonly Py_ssize_t mapped_bytes
+    cdef Py_ssize_t _coming   # bytes that threads without the GIL are making resident right now
+    cdef int _process         # whose threads these are: a forked child has none of them
+
+    def __cinit__(self, idle_limit):
+        self._set_limit(idle_limit)
+
+    def __dealloc__(self):
+        # Buffers hold a reference to their pool, so all that is left is idle.
+        self._give_back(self.idle_bytes)
+
+    @property
+    def in_use_bytes(self):
+        """Bytes in buffers that are alive."""
+        return self.mapped_bytes - self.idle_bytes
+
+    @property
+    def idle_limit(self):
+        """Bytes kept while nobody uses them."""
+        return self._idle_limit
+
+    @idle_limit.setter
+    def idle_limit(self, limit):
+        self._set_limit(limit)
+
+    cdef int _set_limit(self, limit) except -1:
+        cdef Py_ssize_t length = _clipped(limit, NULL)
+        if length < 0:
+            raise ValueError(f"idle_limit={limit} is negative")
+        self._idle_limit = length
+        self._enforce_limit()
+        return 0
+
+    def trim(self, keep=0):
+        """Gives idle memory above `keep` bytes back to the system; returns the bytes given back."""
+        cdef Py_ssize_t kept = _clipped(keep, NULL)
+        if kept < 0:
+            raise ValueError(f"keep={keep} is negative")
+        cdef Py_ssize_t before = self.idle_bytes
+        if before > kept:
+            self._give_back(before - kept)
+        return before - self.idle_bytes
+
+    def acquire(self, size, *, bint page_aligned=False):
+        """A `Buffer` of `size` bytes: page-aligned, from 1 MiB up aligned to 2 MiB, resident.
+
+        Args:
+            size: bytes, at least 1.
+            page_aligned: whole pages even below 64 KiB, where ordinary memory is used otherwise.
+
+        Raises:
+            ValueError: `size` is not positive.
+            MemoryError: the machine or its cgroup has not that much memory.
+        """
+        cdef Py_ssize_t length = _clipped(size, NULL)
+        if length < 1:
+            raise ValueError(f"a buffer of {size} bytes cannot be had; ask for at least 1")
+        if length > MOST:
+            raise MemoryError(f"{size} bytes are more than any machine has")
+        cdef Buffer buffer = Buffer.__new__(Buffer)
+        if length < SMALL and not page_aligned:
+            buffer._memory = <char*>malloc(length)
+            if buffer._memory == NULL:
+                raise MemoryError(f"{size} bytes of ordinary memory cannot be had")
+        else:
+            buffer._block = self._take(_page_round(length))
+            buffer._memory = buffer._block.base
+        buffer._pool = self
+        buffer.size = length
+        return buffer
+
+    # --- blocks -----------------------------------------------------------------------------------------
+
+    cdef Block* _take(self, Py_ssize_t need) except NULL:
+        cdef Py_ssize_t align = HUGE if need >= LARGE else PAGE
+        cdef Block* block = self._best(need, align)
+        if block == NULL:
+            block = self._map(need)
+        else:
+            self._unlist(block)
+        block.idle = False
+        cdef Py_ssize_t gap = _gap(block, align)
+        if gap:
+            block = self._split(block, gap)
+            self._list(block.left)
+        if block.length > need:
+            self._split(block, need)
+            self._list(block.right)
+        return block
+
+    cdef Block* _best(self, Py_ssize_t need, Py_ssize_t align) noexcept:
+        """The idle block that fits most tightly, or NULL."""
+        cdef Block* best = NULL
+        cdef Block* block
+        cdef int index
+        for index in range(_bin(need), BINS):
+            block = self._bins[index]
+            while block != NULL:
+                if block.length >= need + _gap(block, align) and (best == NULL or block.length < best.length):
+                    best = block
+                    if best.length == need:
+                        return best
+                block = block.next
+            if best != NULL:
+                return best
+        return NULL
+
+    cdef Block* _map(self, Py_ssize_t need) except NULL:
+        """A fresh, resident mapping. Idle memory that did not fit goes first, so that the total stays put."""
+        cdef Py_ssize_t length = need if need >= LARGE else HUGE
+        cdef char* base
+        cdef int failed = 0
+        self._give_back(length)
+        cdef Block* block = <Block*>malloc(sizeof(Block))
+        if block == NULL:
+            raise MemoryError("no memory for the pool's own records")
+        if self._process != getpid():
+            self._process = getpid()
+            self._coming = 0
+        self._coming += length  # before the look at what is available, which other threads take at the same time
+        try:
+            self._check_available(length)
+            with nogil:
+                base = map_aligned(length)
+                if base != NULL:
+                    failed = populate(base, length, PAGE)
+                    if failed:
+                        unmap(base, length)
+            if base == NULL or failed:
+                raise MemoryError(
+                    f"{length} bytes of payload memory cannot be mapped, {available_memory()} are available; "
+                    "an address-space limit (ulimit -v) may stand in the way"
+                )
+        except BaseException:
+            free(block)
+            raise
+        finally:
+            self._coming -= length
+        block.base = base
+        block.length = length
+        block.left = block.right = NULL
+        block.idle = False
+        self.mapped_bytes += length
+        return block
+
+    cdef int _check_available(self, Py_ssize_t length) except -1:
+        available = available_memory()
+        if available is not None and self._coming > available and self.idle_bytes:
+            self._give_back(self.idle_bytes)  # our own idle memory counts as free: let go of it and look again
+            available = available_memory()
+        if available is not None and self._coming > available:
+            raise MemoryError(
+                f"{length} bytes of payload memory were asked for, {available} are available; "
+                "ask for less, or let go of buffers first"
+            )
+        return 0
+
+    cdef Block* _split(self, Block* block, Py_ssize_t at) except NULL:
+        """Cuts a block that is not listed in two and returns the right half; neither half is listed."""
+        cdef Block* right = <Block*>malloc(sizeof(Block))
+        if right == NULL:
+            block.idle = False
+            self._list(block)
+            raise MemoryError("no memory for the pool's own records")
+        right.base = block.base + at
+        right.length = block.length - at
+        right.left = block
+        right.right = block.right
+        right.idle = False
+        if right.right != NULL:
+            right.right.left = right
+        block.right = right
+        block.length = at
+        return right
+
+    cdef void _give(self, Block* block) noexcept:
+        """A block comes back: joined with idle neighbours and listed. Allocates nothing."""
+        cdef Block* other = block.left
+        if other != NULL and other.idle:
+            self._unlist(other)
+            other.length += block.length
+            other.right = block.right
+            if block.right != NULL:
+                block.right.left = other
+            free(block)
+            block = other
+        other = block.right
+        if other != NULL and other.idle:
+            self._unlist(other)
+            block.length += other.length
+            block.right = other.right
+            if other.right != NULL:
+                other.right.left = block
+            free(other)
+        self._list(block)
+        self._enforce_limit()
+
+    cdef void _list(self, Block* block) noexcept:
+        cdef int index = _bin(block.length)
+        block.idle = True
+        block.previous = NULL
+        block.next = self._bins[index]
+        if block.next != NULL:
+            block.next.previous = block
+        self._bins[index] = block
+        block.newer = NULL
+        block.older = self._newest
+        if self._newest != NULL:
+            self._newest.newer = block
+        else:
+            self._oldest = block
+        self._newest = block
+        self.idle_bytes += block.length
+
+    cdef void _unlist(self, Block* block) noexcept:
+        if block.previous != NULL:
+            block.previous.next = block.next
+        else:
+            self._bins[_bin(block.length)] = block.next
+        if block.next != NULL:
+            block.next.previous = block.previous
+        if block.newer != NULL:
+            block.newer.older = block.older
+        else:
+            self._newest = block.older
+        if block.older != NULL:
+            block.older.newer = block.newer
+        else:
+            self._oldest = block.newer
+        block.idle = False
+        self.idle_bytes -= block.length
+
+    cdef void _enforce_limit(self) noexcept:
+        if self.idle_bytes > self._idle_limit:
+            self._give_back(self.idle_bytes - self._idle_limit)
+
+    cdef void _give_back(self, Py_ssize_t amount) noexcept:
+        """Unmaps the oldest idle blocks until `amount` bytes are gone or nothing is idle."""
+        cdef Block* block
+        while amount > 0 and self._oldest != NULL:
+            block = self._oldest
+            self._unlist(block)
+            if block.left != NULL:
+                block.left.right = NULL
+            if block.right != NULL:
+                block.right.left = NULL
+            self.mapped_bytes -= block.length
+            amount -= block.length
+            unmap(block.base, block.length)
+            free(block)
+
+
+# Mount point, limit, usage and prefix of the statistics, by hierarchy: 2 and 1.
+cdef tuple CGROUP_FILES = (
+    ("/sys/fs/cgroup", "memory.max", "memory.current", ""),
+    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+)
+
+
+def available_memory(root=""):
+    """Bytes that the machine and every cgroup around this process can still give; None where nothing tells.
+
+    File cache counts as available: the kernel drops it before it refuses memory (Linux documentation,
+    cgroup-v2, ``memory.current`` and ``memory.stat``; proc(5), ``MemAvailable``).
+
+    Args:
+        root: where ``/proc`` and ``/sys`` are found.
+    """
+    amounts = []
+    for line in _lines(f"{root}/proc/meminfo"):
+        if line.startswith("MemAvailable:"):
+            amounts.append(int(line.split()[1]) * 1024)
+    for line in _lines(f"{root}/proc/self/cgroup"):
+        _, controllers, group = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        group = group.rstrip("/")
+        while True:  # a limit of any group above holds too
+            rest = _cgroup_rest(root, group, CGROUP_FILES[1 if controllers else 0])
+            if rest is not None:
+                amounts.append(rest)
+            if not group:
+                break
+            group = group.rpartition("/")[0]
+    return max(min(amounts), 0) if amounts else None
+
+
+cdef _cgroup_rest(root, group, files):
+    """Bytes that one cgroup can still give; None where it is not seen from here or has no limit."""
+    mount, limit_file, usage_file, prefix = files
+    folder = f"{root}{mount}{group}"
+    limit = "".join(_lines(f"{folder}/{limit_file}"))
+    usage = "".join(_lines(f"{folder}/{usage_file}"))
+    if not limit.isdigit() or not usage.isdigit():
+        return None
+    rest = int(limit) - int(usage)
+    for line in _lines(f"{folder}/memory.stat"):
+        name, _, value = line.partition(" ")
+        if name in (f"{prefix}inactive_file", f"{prefix}active_file"):
+            rest += int(value)
+    return rest
+
+
+cdef list _lines(path):
+    """The lines of a small text file; none where it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read().splitlines()
+    except OSError:
+        return []
+
+
+@cython.final
+@cython.no_gc  # refers to its pool only, which refers to nothing
+cdef class Buffer:
+    """One run of payload memory with the buffer protocol (format ``'B'``, one dimension, C-contiguous).
+
+    Made by `BufferPool.acquire`. The memory goes back to the pool when the last reference, an export's
+    included, is gone; `release` gives it back earlier.
+    """
+
+    cdef BufferPool _pool     # keeps the pool alive for as long as this memory is out
+    cdef Block* _block        # NULL for ordinary memory
+    cdef char* _memory
+    cdef readonly Py_ssize_t size
+    cdef readonly Py_ssize_t exports
+    cdef readonly bint readonly
+    # All exports are equal, so they share these; they live as long as the buffer does.
+    cdef Py_ssize_t _shape[1]
+    cdef Py_ssize_t _strides[1]
+
+    def __init__(self):
+        raise TypeError("buffers are made by BufferPool.acquire")
+
+    def __dealloc__(self):
+        # Runs under the GIL and possibly inside an allocation: no lock, no Python object is made.
+        self._let_go()
+
+    cdef void _let_go(self) noexcept:
+        if self._block != NULL:
+            self._pool._give(self._block)
+            self._block = NULL
+        else:
+            free(self._memory)
+        self._memory = NULL
+
+    def __len__(self):
+        self._check()
+        return self.size
+
+    @property
+    def address(self):
+        """Address of the first byte."""
+        self._check()
+        return <uintptr_t>self._memory
+
+    @property
+    def pinned(self):
+        """Bytes that this buffer keeps resident; 0 once it was released."""
+        if self._memory == NULL:
+            return 0
+        return self.size if self._block == NULL else self._block.length
+
+    @property
+    def released(self):
+        """Whether the memory was given back."""
+        return self._memory == NULL
+
+    def set_readonly(self):
+        """Makes all later exports read-only."""
+        self._check()
+        self.readonly = True
+
+    def release(self):
+        """Gives the memory back now. BufferError while exports live."""
+        if self.exports:
+            raise BufferError(f"{self.exports} exports of this buffer are alive; let go of them first")
+        self._let_go()
+
+    def __getbuffer__(self, Py_buffer* buffer, int flags):
+        self._check()
+        if (flags & PyBUF_WRITABLE) == PyBUF_WRITABLE and self.readonly:
+            raise BufferError("this buffer is read-only")
+        self._shape[0] = self.size
+        self._strides[0] = 1
+        buffer.buf = self._memory
+        buffer.obj = self
+        buffer.len = self.size
+        buffer.itemsize = 1
+        buffer.readonly = self.readonly
+        buffer.ndim = 1
+        buffer.format = BYTE_FORMAT if (flags & PyBUF_FORMAT) == PyBUF_FORMAT else NULL
+        buffer.shape = self._shape if (flags & PyBUF_ND) == PyBUF_ND else NULL
+        buffer.strides = self._strides if (flags & PyBUF_STRIDES) == PyBUF_STRIDES else NULL
+        buffer.suboffsets = NULL
+        buffer.internal = NULL
+        self.exports += 1
+
+    def __releasebuffer__(self, Py_buffer* buffer):
+        self.exports -= 1
+
+    cdef int _check(self) except -1:
+        if self._memory == NULL:
+            raise ValueError("this buffer was released")
+        return 0
+
+
+def gather_copy(destination, offset, source, source_offset, length):
+    """Copies `length` bytes between two C-contiguous buffers of any format, with the GIL released.
+
+    Raises:
+        ValueError: the bytes lie outside one of the buffers.
+        BufferError: `destination` is read-only.
+    """
+    cdef Py_ssize_t to_offset = _clipped(offset, NULL)
+    cdef Py_ssize_t from_offset = _clipped(source_offset, NULL)
+    cdef Py_ssize_t count = _clipped(length, NULL)
+    cdef Py_buffer to
+    cdef Py_buffer origin
+    PyObject_GetBuffer(destination, &to, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+    try:
+        PyObject_GetBuffer(source, &origin, PyBUF_C_CONTIGUOUS)
+        try:
+            _check_span("destination", to_offset, count, to.len)
+            _check_span("source", from_offset, count, origin.len)
+            if count:  # the address of an empty buffer may be NULL
+                with nogil:  # both may be the same memory, so the spans may overlap
+                    memmove(<char*>to.buf + to_offset, <char*>origin.buf + from_offset, count)
+        finally:
+            PyBuffer_Release(&origin)
+    finally:
+        PyBuffer_Release(&to)
+
+
+cdef int _check_span(str name, Py_ssize_t offset, Py_ssize_t length, Py_ssize_t size) except -1:
+    if offset < 0 or length < 0 or offset > size or length > size - offset:
+        raise ValueError(f"{length} bytes from offset {offset} on lie outside the {size} bytes of the {name}")
+    return 0
+
+
+@cython.no_gc_clear  # the held buffer has to be released, not cleared, or its exporter stays locked
+cdef class FlatView:
+    """Read-only bytes [offset, offset + length) of any C-contiguous buffer, whatever its format and shape.
+
+    Args:
+        source: the exporter; its buffer is held until the last export of this view is gone.
+        offset: first byte.
+        length: number of bytes; None for the rest.
+        readonly: False passes writability on where the source has it.
+
+    Raises:
+        ValueError: the range lies outside the source, or the view was released.
+        BufferError: `release` while an export lives.
+    """
+
+    cdef Py_buffer _held           # keeps the source's memory alive and in place
+    cdef bint _holds
+    cdef readonly object source    # what slices are cut from, so that they do not depend on this view
+    cdef readonly Py_ssize_t offset
+    cdef char* _start
+    cdef Py_ssize_t _length
+    cdef Py_ssize_t _exports
+    cdef bint _readonly
+    # Exports of one view at a time share these; they live as long as the view does.
+    cdef Py_ssize_t _shape[1]
+    cdef Py_ssize_t _strides[1]
+
+    def __cinit__(self, source, offset=0, length=None, *, bint readonly=True):
+        cdef int flags = PyBUF_C_CONTIGUOUS if readonly else (PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+        # The format is not asked for: NumPy cannot name that of a datetime64, whose bytes are bytes all the same.
+        PyObject_GetBuffer(source, &self._held, flags)
+        self._holds = True
+        cdef Py_ssize_t first = _clipped(offset, NULL)
+        # An offset outside makes no rest; the check names it.
+        cdef Py_ssize_t count = max(self._held.len - max(first, 0), 0) if length is None else _clipped(length, NULL)
+        _check_span("source", first, count, self._held.len)
+        self.source = source
+        self.offset = first
+        self._start = <char*>self._held.buf + first
+        self._length = count
+        self._readonly = readonly
+        self._exports = 0
+        self._strides[0] = 1
+
+    def __dealloc__(self):
+        # Exports hold a reference to this view, so none is left here.
+        if self._holds:
+            PyBuffer_Release(&self._held)
+
+    def __len__(self):
+        self._check()
+        return self._length
+
+    def __getbuffer__(self, Py_buffer* buffer, int flags):
+        self._check()
+        if (flags & PyBUF_WRITABLE) == PyBUF_WRITABLE and self._readonly:
+            raise BufferError("these bytes are read-only")
+        self._shape[0] = self._length
+        buffer.buf = self._start
+        buffer.obj = self
+        buffer.len = self._length
+        buffer.itemsize = 1
+        buffer.readonly = self._readonly
+        buffer.ndim = 1
+        buffer.format = BYTE_FORMAT if (flags & PyBUF_FORMAT) == PyBUF_FORMAT else NULL
+        buffer.shape = self._shape if (flags & PyBUF_ND) == PyBUF_ND else NULL
+        buffer.strides = self._strides if (flags & PyBUF_STRIDES) == PyBUF_STRIDES else NULL
+        buffer.suboffsets = NULL
+        buffer.internal = NULL
+        self._exports += 1
+
+    def __releasebuffer__(self, Py_buffer* buffer):
+        self._exports -= 1
+
+    def release(self):
+        """Lets go of the source; the view is unusable afterwards."""
+        if not self._holds:
+            return
+        if self._exports:
+            raise BufferError(f"{self._exports} exports of this view are alive; let go of them first")
+        self._holds = False
+        self.source = None
+        PyBuffer_Release(&self._held)
+
+    cdef int _check(self) except -1:
+        if not self._holds:
+            raise ValueError("this view was released")
+        return 0

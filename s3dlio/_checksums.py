@@ -1,0 +1,94 @@
+"""The checksums S3 knows that can be combined: CRC64NVME, CRC32C and CRC32, computed by awscrt.
+
+It must never compute over bytes one by one in Python, and never import awscrt before a checksum is needed
+(57 ms and 12 MB). Called by `_upload` and `reader` for payload, by `_operations` for header names.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+
+@functools.cache
+def _native() -> Any:
+    from awscrt import checksums  # type: ignore[import-untyped, unused-ignore]
+
+    return checksums
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """One CRC and the names that S3 has for it.
+
+    Attributes:
+        name: in lower case, as users write it: ``crc64nvme``.
+        s3_name: value of ``x-amz-checksum-algorithm``: ``CRC64NVME``.
+        header: header that carries a value: ``x-amz-checksum-crc64nvme``.
+        xml: element that carries a value: ``ChecksumCRC64NVME``.
+        bits: width of a value.
+
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
+    """
+
+    name: str
+    s3_name: str
+    header: str
+    xml: str
+    bits: int
+
+    def update(self, data: Any, value: int = 0) -> int:
+        """The CRC of what gave `value` (0: nothing) followed by `data`; no copy and, from 5 KiB, no GIL.
+
+        Args:
+            data: a C-contiguous buffer of any format, taken as its bytes.
+
+        Raises:
+            BufferError: `data` is not contiguous.
+        """
+        crc: int = getattr(_native(), self.name)(data, value)
+        return crc
+
+    def combine(self, first: int, second: int, second_length: int) -> int:
+        """The CRC of two byte strings in a row, from the CRC of each and the second one's length in bytes."""
+        crc: int = getattr(_native(), f"combine_{self.name}")(first, second, second_length)
+        return crc
+
+    def encode(self, value: int) -> str:
+        """The value as S3 writes it: big-endian bytes in base64."""
+        return base64.b64encode(value.to_bytes(self.bits // 8, "big")).decode("ascii")
+
+    def decode(self, text: str) -> int:
+        """The value that S3 wrote as `text`.
+
+        Raises:
+            ValueError: `text` is not base64 of this algorithm's width (composite values end in ``-N``).
+        """
+        try:
+            raw = base64.b64decode(text, validate=True)
+        except (binascii.Error, ValueError):
+            raw = b""
+        if len(raw) != self.bits // 8:
+            raise ValueError(f"{text!r} is not a {self.s3_name} value: expected base64 of {self.bits // 8} bytes")
+        return int.from_bytes(raw, "big")
+
+
+def _algorithm(s3_name: str, bits: int) -> Algorithm:
+    name = s3_name.lower()
+    return Algorithm(name, s3_name, f"x-amz-checksum-{name}", f"Checksum{s3_name}", bits)
+
+
+# By name, in the order in which they are preferred: speed, and how much a value of that width proves.
+ALGORITHMS: dict[str, Algorithm] = {
+    algorithm.name: algorithm
+    for algorithm in (_algorithm("CRC64NVME", 64), _algorithm("CRC32C", 32), _algorithm("CRC32", 32))
+}
+
+
+def of_segments(algorithm: Algorithm, segments: Iterable[Any]) -> int:
+    """The CRC of all segments (C-contiguous buffers) in a row; 0 of none."""
+    return functools.reduce(lambda crc, segment: algorithm.update(segment, crc), segments, 0)

@@ -1,0 +1,304 @@
+"""The only importer of urllib3: connecting, TLS verification, proxies, and leases of pooled connections.
+
+What is sent over a lease is `_exchange`'s business. A connection comes back only when its exchange
+ended cleanly; anything else closes it. It must never hand a child the parent's sockets. Only `_client`
+calls it.
+"""
+
+from __future__ import annotations
+
+import base64
+import builtins
+import contextlib
+import os
+import queue
+import select
+import socket
+import ssl
+import threading
+import warnings
+import weakref
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import unquote
+from urllib.request import getproxies, proxy_bypass
+
+import urllib3
+from urllib3 import exceptions
+from urllib3.connection import HTTPConnection
+from urllib3.util import Timeout, parse_url
+from urllib3.util.ssl_ import create_urllib3_context
+
+from ._uri import Origin
+from .config import ClientSettings, ca_bundle_from_environment
+from .errors import ConfigurationError, TimeoutError, TransportError
+
+# Idle connections kept to one host where the client has no cap of its own.
+KEPT_IDLE = 256
+# Hosts whose connections are kept; virtual-host addressing makes one of each bucket.
+KEPT_HOSTS = 64
+# Seconds between two looks around while all of a capped client's connections are leased; a connection that
+# comes back wakes the wait at once.
+WAIT_SLICE = 0.1
+
+
+class Lease:
+    """One connection, checked out for one exchange; a context manager.
+
+    Attributes:
+        sock: the connected, non-blocking socket.
+        reused: it had served an exchange before.
+        origin_form_absolute: a plain-HTTP proxy is between: the request target must be absolute.
+        proxy_headers: headers that proxy wants.
+    """
+
+    def __init__(self, pool: Any, connection: Any, reused: bool, absolute: bool) -> None:
+        self._pool = pool
+        self._connection = connection
+        self._pid = os.getpid()
+        self._kept = False
+        self.sock = connection.sock
+        self.reused = reused
+        self.origin_form_absolute = absolute
+        self.proxy_headers: dict[str, str] = dict(pool.proxy_headers) if absolute else {}
+
+    def keep(self) -> None:
+        """Says that the exchange ended cleanly, so that the connection may serve again."""
+        self._kept = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._pid != os.getpid():
+            self._connection.close()  # only this process's descriptor: the connection is the parent's
+            return
+        if not self._kept or kind is not None or _has_unread(self.sock):
+            _hang_up(self._connection)
+        self._pool._put_conn(self._connection)
+
+
+def _has_unread(sock: Any) -> bool:
+    """Whether bytes wait that nobody asked for, or the peer has closed: such a connection is out of step."""
+    if isinstance(sock, ssl.SSLSocket) and sock.pending():
+        return True
+    poller = select.poll()
+    poller.register(sock, select.POLLIN)
+    return bool(poller.poll(0))
+
+
+def _hang_up(connection: Any) -> None:
+    """Ends the connection for the peer too, though a forked child may still hold its descriptor."""
+    sock = connection.sock
+    if sock is not None:
+        with contextlib.suppress(OSError):  # the peer was faster
+            sock.shutdown(socket.SHUT_RDWR)
+    connection.close()
+
+
+class Connections:
+    """The connection pools of one client, one for each host; any thread may lease.
+
+    A forked child gets pools of its own. Proxies are looked up in the environment once for each origin.
+    """
+
+    def __init__(self, *, settings: ClientSettings) -> None:
+        self._settings = settings
+        self._start_afresh()
+        _living.add(self)
+
+    def _start_afresh(self) -> None:
+        self._lock = threading.Lock()
+        self._managers: dict[tuple[str, str | None], Any] = {}
+        self._proxies: dict[Origin, str | None] = {}
+
+    def lease(self, origin: Origin, *, fresh: bool = False, check: Callable[[], None] | None = None) -> Lease:
+        """A connection to `origin`, made if none is idle.
+
+        Where the client has a cap and all its connections are leased, it waits for one to come back.
+
+        Args:
+            origin: where to connect.
+            fresh: never take a connection that served before.
+            check: called about ten times a second during such a wait; what it raises ends the wait.
+
+        Raises:
+            TransportError: it could not be made (`TimeoutError`: not in time).
+            ConfigurationError: the proxy or the CA bundle cannot be used.
+        """
+        proxy = self._proxy_for(origin)
+        pool, connection = self._checked_out(origin, proxy, check)
+        try:
+            reused = not fresh and not connection.is_closed
+            if not reused:
+                _hang_up(connection)
+                self._connect(pool, connection, origin)
+            connection.sock.setblocking(False)
+        except BaseException:
+            connection.close()
+            pool._put_conn(connection)
+            raise
+        return Lease(pool, connection, reused, proxy is not None and origin.scheme == "http")
+
+    def close(self) -> None:
+        """Closes idle connections; leased ones end with their leases, and later leases find new pools."""
+        with self._lock:
+            managers, self._managers = list(self._managers.values()), {}
+            self._proxies = {}
+        for manager in managers:
+            for pool in map(manager.pools.get, manager.pools.keys()):
+                if pool is not None:  # forgotten meanwhile, as the host least recently used
+                    pool.close()
+            manager.clear()
+
+    def _checked_out(self, origin: Origin, proxy: str | None, check: Callable[[], None] | None) -> tuple[Any, Any]:
+        while True:
+            pool = self._manager(origin.scheme, proxy).connection_from_host(origin.host, origin.port, origin.scheme)
+            try:
+                return pool, pool._get_conn(timeout=WAIT_SLICE)
+            except exceptions.EmptyPoolError:
+                if check is not None:
+                    check()
+            except exceptions.ClosedPoolError:
+                continue  # by `close`, or as the host least recently used: the next round makes another
+
+    def _connect(self, pool: Any, connection: Any, origin: Origin) -> None:
+        where = f"{origin.scheme}://{origin.host}:{origin.port}"
+        if pool.proxy is not None:
+            where += f" by the proxy {pool.proxy.host}:{pool.proxy.port}"
+        seconds = self._settings.timeouts.connect
+        try:
+            if pool.proxy is not None and origin.scheme == "https":
+                pool._prepare_proxy(connection)
+            else:
+                connection.connect()
+        except (exceptions.HTTPError, OSError) as error:
+            late = isinstance(error, exceptions.ConnectTimeoutError | builtins.TimeoutError)
+            # urllib3 counts a refused connection and an unknown host among its timeouts.
+            if late and not isinstance(error, exceptions.NewConnectionError):
+                raise TimeoutError(f"no connection to {where} within {seconds:g} s") from error
+            raise TransportError(f"no connection to {where}: {error}") from error
+        if origin.scheme == "https" and not self._settings.verify:
+            warnings.warn(
+                f"the certificate of {origin.host} is not verified (verify=False)",
+                exceptions.InsecureRequestWarning,
+                stacklevel=3,
+            )
+
+    def _manager(self, scheme: str, proxy: str | None) -> Any:
+        with self._lock:
+            manager = self._managers.get((scheme, proxy))
+            if manager is None:
+                manager = self._managers[scheme, proxy] = self._new_manager(scheme, proxy)
+            return manager
+
+    def _new_manager(self, scheme: str, proxy: str | None) -> urllib3.PoolManager:
+        settings = self._settings
+        options: dict[str, Any] = {
+            "num_pools": KEPT_HOSTS,
+            "maxsize": settings.max_connections or KEPT_IDLE,
+            "block": settings.max_connections is not None,
+            "timeout": Timeout(connect=settings.timeouts.connect),
+            "socket_options": HTTPConnection.default_socket_options,  # TCP_NODELAY, which pools of a proxy lack
+        }
+        if scheme == "https" or _speaks_tls(proxy):
+            options["ssl_context"] = self._tls_context()
+            options["cert_reqs"] = "CERT_REQUIRED" if settings.verify else "CERT_NONE"
+        manager = urllib3.PoolManager(**options) if proxy is None else _proxy_manager(proxy, options)
+        manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        return manager
+
+    def _tls_context(self) -> ssl.SSLContext:
+        """One context for all connections: reading the platform's authorities takes tens of milliseconds."""
+        if not self._settings.verify:
+            return create_urllib3_context(cert_reqs=ssl.CERT_NONE)
+        context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
+        bundle = self._settings.ca_bundle or ca_bundle_from_environment()
+        if bundle is None:
+            context.load_default_certs()
+            return context
+        try:
+            context.load_verify_locations(cafile=bundle)
+        except OSError as error:
+            raise ConfigurationError(f"ca_bundle={bundle!r} cannot be used ({error}); give a PEM file") from error
+        return context
+
+    def _proxy_for(self, origin: Origin) -> str | None:
+        """What HTTP_PROXY, HTTPS_PROXY and NO_PROXY say about this origin."""
+        try:
+            return self._proxies[origin]
+        except KeyError:
+            pass
+        proxy = getproxies().get(origin.scheme)
+        if not proxy or proxy_bypass(f"{origin.host}:{origin.port}"):
+            proxy = None
+        elif "://" not in proxy:
+            proxy = f"http://{proxy}"
+        if origin.scheme == "https" and _speaks_tls(proxy):
+            # urllib3 would wrap TLS in TLS in an object that is no socket.
+            raise ConfigurationError("https through a proxy that itself speaks TLS; give HTTPS_PROXY an http:// URL")
+        self._proxies[origin] = proxy
+        return proxy
+
+
+def _speaks_tls(proxy: str | None) -> bool:
+    return proxy is not None and proxy.lower().startswith("https:")
+
+
+def _proxy_manager(proxy: str, options: dict[str, Any]) -> urllib3.PoolManager:
+    """Refuses what is no proxy without repeating it: it may hold a password."""
+    try:
+        url = parse_url(proxy)
+        if not url.host:
+            raise ConfigurationError("the proxy's URL names no host; write it as 'http://host:port'")
+        headers = {}
+        if url.auth is not None:  # RFC 7617, with what a URL cannot hold percent-encoded
+            headers["proxy-authorization"] = f"Basic {base64.b64encode(unquote(url.auth).encode()).decode()}"
+        context = options.get("ssl_context") if url.scheme == "https" else None
+        return urllib3.ProxyManager(proxy, proxy_headers=headers, proxy_ssl_context=context, **options)
+    except exceptions.ProxySchemeUnknown as error:
+        raise ConfigurationError(f"the proxy cannot be used: {error}") from error
+    except exceptions.HTTPError:
+        raise ConfigurationError("the proxy's URL is malformed; write it as 'http://host:port'") from None
+
+
+# ------------------------------------------------------------------------------------------------ fork
+
+
+class _HTTPPool(urllib3.HTTPConnectionPool):
+    """urllib3's pool, known to the fork handler."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        _living.add(self)
+
+    def _start_afresh(self) -> None:
+        """Lets the parent's idle connections go.
+
+        A thread of the parent may have held the queue's lock, which urllib3's finalizer would wait for; and an
+        open descriptor here would keep the connection open after the parent has closed it.
+        """
+        idle, self.pool = self.pool, None
+        if idle is not None:
+            connections = [one for one in idle.queue if one is not None]
+            queue.LifoQueue.__init__(idle, idle.maxsize)
+            for connection in connections:
+                connection.close()
+
+
+class _HTTPSPool(_HTTPPool, urllib3.HTTPSConnectionPool):
+    """The same for TLS."""
+
+
+_living: weakref.WeakSet[Connections | _HTTPPool] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for one in list(_living):
+        one._start_afresh()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,381 @@
+"""One HTTP/1.1 exchange as a state machine without the GIL: what to do when its socket is ready or its time is up.
+
+It moves bytes through two function pointers (plain or TLS; nothing here knows which but for what poll cannot see),
+touches no Python object and never waits. `_exchange` owns the states, polls, and calls `step` and `check_deadline`.
+"""
+
+from libc.errno cimport EAGAIN, ECONNRESET, EINTR, EPIPE, errno
+from libc.stdint cimport int64_t
+from libc.stdlib cimport malloc, realloc
+from libc.string cimport memcpy, memmove
+
+from s3dlio._response_head cimport Head, scan
+
+cdef extern from *:
+    """
+    #include <poll.h>
+    #include <string.h>
+    #include <sys/socket.h>
+    #include <sys/uio.h>
+    #include <time.h>
+    #ifndef MSG_NOSIGNAL
+    #define MSG_NOSIGNAL 0
+    #endif
+
+    static int64_t now_ns(void) {
+        struct timespec t;
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+    }
+
+    static ssize_t send_gathered(int fd, struct iovec *iov, int count) {
+        struct msghdr message;
+        memset(&message, 0, sizeof message);
+        message.msg_iov = iov;
+        message.msg_iovlen = count;
+        return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    }
+
+    static ssize_t receive(int fd, void *to, size_t length) { return recv(fd, to, length, MSG_DONTWAIT); }
+    """
+    ctypedef struct iovec "struct iovec":
+        void* iov_base
+        size_t iov_len
+    int POLLIN
+    int POLLOUT
+    int64_t now_ns() noexcept nogil
+    ssize_t send_gathered(int fd, iovec* iov, int count) noexcept nogil
+    ssize_t receive(int fd, void* to, size_t length) noexcept nogil
+
+# `_exchange.Outcome` repeats these for Python.
+cdef enum:
+    PENDING = 0
+    COMPLETE = 1
+    HEAD_READY = 2
+    UNUSUAL = 3
+    CLOSED_BEFORE_RESPONSE = 4
+    CLOSED_IN_RESPONSE = 5
+    SEND_ERROR = 6
+    RECEIVE_ERROR = 7
+    SEND_TIMEOUT = 8
+    FIRST_BYTE_TIMEOUT = 9
+    IDLE_TIMEOUT = 10
+    CANCELLED = 11
+    HEAD_TOO_LARGE = 12
+    GARBAGE = 13
+
+cdef enum:
+    FIRST_SCRATCH = 8 << 10
+    MAX_HEAD = 64 << 10
+    MAX_SPILL = 16 << 20
+    # One connection's share of a round, so that a fast peer does not starve the others.
+    STEP_BUDGET = 4 << 20
+    # Far below every system's IOV_MAX.
+    IOV_BATCH = 64
+
+cdef enum:
+    # What a transport returns instead of a count of bytes; 0 is the end of the stream.
+    WAIT = -1                  # for what it put into `wants`
+    FAILED = -2                # with `error` set, where an errno is known
+
+cdef enum Phase:
+    SENDING
+    AWAITING_HEAD
+    RECEIVING_BODY
+
+cdef struct State:
+    int fd
+    void* owner                # the Exchange; borrowed, the loop's list keeps it alive
+    ssize_t (*send)(State* s) noexcept nogil
+    ssize_t (*receive)(State* s, char* to, size_t length) noexcept nogil
+    bint buffered              # the transport may hold bytes, or a send in progress, that poll cannot see
+    Phase phase
+    int outcome
+    int error                  # errno behind SEND_ERROR and RECEIVE_ERROR
+    int wants                  # poll events
+    bint more                  # the last step ended by its budget, or unseen bytes may be there: do not sleep
+    iovec* iov                 # the request; entries before `iov_next` have gone out
+    int iov_count
+    int iov_next
+    size_t sent                # head and body
+    size_t slice               # TLS: length of the send that has to be repeated; 0 for none
+    char* scratch              # response head, and what followed it in the same packet
+    size_t scratch_length
+    size_t scratch_size
+    size_t leftover_at         # in `scratch`: where the bytes begin that the body did not take
+    Head head
+    char* into                 # the caller's place for a 2xx body
+    size_t into_size
+    char* spill                # ours for any other
+    char* place                # the one of the two that is used
+    size_t received
+    int64_t send_timeout       # nanoseconds without progress; 0 for no limit, here and below
+    int64_t first_byte_timeout
+    int64_t idle_timeout
+    int64_t deadline
+    bint no_body
+    bint pause
+    bint early
+    bint broken_send
+    bint request_sent
+    bint cancelled
+
+
+cdef inline void progress(State* s, int64_t timeout) noexcept nogil:
+    s.deadline = now_ns() + timeout if timeout > 0 else 0
+
+
+# --- plain transport ------------------------------------------------------------------------------------
+
+cdef inline ssize_t _failed(State* s, int wants) noexcept nogil:
+    if errno == EAGAIN:
+        s.wants = wants
+        return WAIT
+    s.error = errno
+    return FAILED
+
+
+cdef inline ssize_t plain_send(State* s) noexcept nogil:
+    """Offers the socket all that is left, gathered."""
+    cdef int count = s.iov_count - s.iov_next
+    cdef ssize_t n
+    while True:
+        n = send_gathered(s.fd, s.iov + s.iov_next, count if count < IOV_BATCH else IOV_BATCH)
+        if n >= 0:
+            return n
+        if errno != EINTR:
+            return _failed(s, POLLIN | POLLOUT)
+
+
+cdef inline ssize_t plain_receive(State* s, char* to, size_t length) noexcept nogil:
+    cdef ssize_t n
+    while True:
+        n = receive(s.fd, to, length)
+        if n >= 0:
+            return n
+        if errno != EINTR:
+            return _failed(s, POLLIN | POLLOUT if s.phase == SENDING else POLLIN)
+
+
+# --- sending --------------------------------------------------------------------------------------------
+
+cdef inline void _advance(State* s, size_t n) noexcept nogil:
+    """Takes `n` sent bytes off what is still to be sent."""
+    cdef iovec* first
+    s.sent += n
+    while n:
+        first = s.iov + s.iov_next
+        if n < first.iov_len:
+            first.iov_base = <char*>first.iov_base + n
+            first.iov_len -= n
+            return
+        n -= first.iov_len
+        s.iov_next += 1
+
+
+cdef inline void _send_failed(State* s) noexcept nogil:
+    if s.error != EPIPE and s.error != ECONNRESET:
+        s.outcome = SEND_ERROR
+        return
+    # The peer may have answered before it closed: that answer says more than the broken pipe does.
+    s.broken_send = True
+    s.phase = AWAITING_HEAD
+    s.wants = POLLIN
+    s.more = True
+    progress(s, s.first_byte_timeout)
+
+
+cdef inline void _step_send(State* s, int events) noexcept nogil:
+    cdef size_t moved = 0
+    cdef ssize_t n
+    while s.iov_next < s.iov_count:
+        if s.iov[s.iov_next].iov_len == 0:
+            s.iov_next += 1
+            continue
+        if moved >= STEP_BUDGET:
+            s.more = True
+            break
+        n = s.send(s)
+        if n == WAIT:
+            break
+        if n == FAILED:
+            _send_failed(s)
+            return
+        _advance(s, n)
+        moved += n
+    # A socket that had room took bytes of a TLS slice, even where the whole slice is not out yet.
+    if moved or (s.buffered and events & POLLOUT):
+        progress(s, s.send_timeout)
+    if s.iov_next == s.iov_count:
+        s.request_sent = True
+        s.phase = AWAITING_HEAD
+        s.wants = POLLIN
+        s.more = s.buffered
+        progress(s, s.first_byte_timeout)
+
+
+# --- the head -------------------------------------------------------------------------------------------
+
+cdef inline bint _room_in_scratch(State* s) noexcept nogil:
+    cdef size_t size = s.scratch_size * 2 if s.scratch_size else FIRST_SCRATCH
+    cdef char* larger
+    if s.scratch_length < s.scratch_size:
+        return True
+    if size > MAX_HEAD:
+        return False
+    larger = <char*>realloc(s.scratch, size)
+    if larger == NULL:
+        return False
+    s.scratch = larger
+    s.scratch_size = size
+    return True
+
+
+cdef inline void _step_head(State* s, int events) noexcept nogil:
+    """Receives towards the end of the head."""
+    cdef ssize_t n
+    while s.outcome == PENDING and s.phase != RECEIVING_BODY:
+        if not _room_in_scratch(s):
+            s.outcome = HEAD_TOO_LARGE
+            return
+        n = s.receive(s, s.scratch + s.scratch_length, s.scratch_size - s.scratch_length)
+        if n == WAIT:
+            # Part of a TLS record is progress too.
+            if s.buffered and s.scratch_length and s.phase == AWAITING_HEAD and events & POLLIN:
+                progress(s, s.idle_timeout)
+            return
+        if n <= 0:
+            _ended_without_head(s, n)
+            return
+        s.scratch_length += n
+        progress(s, s.send_timeout if s.phase == SENDING else s.idle_timeout)
+        _scan_scratch(s)
+
+
+cdef inline void _ended_without_head(State* s, ssize_t n) noexcept nogil:
+    if s.scratch_length and n == 0:
+        s.outcome = CLOSED_IN_RESPONSE
+    elif s.broken_send:
+        s.outcome = SEND_ERROR
+    else:
+        s.outcome = RECEIVE_ERROR if n == FAILED else CLOSED_BEFORE_RESPONSE
+
+
+cdef inline void _scan_scratch(State* s) noexcept nogil:
+    """Looks for a final answer; interim ones (1xx, but no change of protocol) are dropped."""
+    while s.scratch_length:
+        scan(s.scratch, s.scratch_length, &s.head)
+        if s.head.end == 0:
+            return
+        if s.head.end < 0 or s.head.status == 101:
+            s.outcome = GARBAGE
+            return
+        if s.head.status >= 200:
+            _head_complete(s)
+            return
+        s.scratch_length -= s.head.end
+        memmove(s.scratch, s.scratch + s.head.end, s.scratch_length)
+        if s.scratch_length == 0 and s.phase == AWAITING_HEAD:
+            progress(s, s.first_byte_timeout)
+
+
+cdef inline void _head_complete(State* s) noexcept nogil:
+    s.early = not s.request_sent
+    s.leftover_at = s.head.end
+    if s.no_body or s.head.status == 204 or s.head.status == 304:
+        s.outcome = COMPLETE
+    elif s.head.unusual or s.head.content_length < 0:
+        s.outcome = UNUSUAL
+    elif s.pause:
+        s.outcome = HEAD_READY
+    else:
+        begin_body(s)
+
+
+# --- the body -------------------------------------------------------------------------------------------
+
+cdef inline bint _find_place(State* s, size_t length) noexcept nogil:
+    if s.into != NULL and 200 <= s.head.status < 300:
+        s.place = s.into
+        return length <= s.into_size
+    if length == 0:
+        return True
+    if length <= MAX_SPILL:
+        s.spill = <char*>malloc(length)
+    s.place = s.spill
+    return s.spill != NULL
+
+
+cdef inline void begin_body(State* s) noexcept nogil:
+    """Finds the body its place, moves there what came with the head, and stops a sending under way."""
+    cdef size_t length = <size_t>s.head.content_length
+    cdef size_t came = s.scratch_length - s.head.end
+    if not _find_place(s, length):
+        s.outcome = UNUSUAL
+        return
+    if came > length:
+        came = length
+    if came:
+        memcpy(s.place, s.scratch + s.head.end, came)
+    s.leftover_at = s.head.end + came
+    s.received = came
+    if came == length:
+        s.outcome = COMPLETE
+        return
+    s.phase = RECEIVING_BODY
+    s.wants = POLLIN
+    s.more = s.buffered
+    progress(s, s.idle_timeout)
+
+
+cdef inline void _step_body(State* s, int events) noexcept nogil:
+    cdef size_t length = <size_t>s.head.content_length
+    cdef size_t moved = 0
+    cdef ssize_t n
+    while s.received < length:
+        if moved >= STEP_BUDGET:
+            s.more = True
+            break
+        n = s.receive(s, s.place + s.received, length - s.received)
+        if n == WAIT:
+            break
+        if n <= 0:
+            s.outcome = RECEIVE_ERROR if n == FAILED else CLOSED_IN_RESPONSE
+            return
+        s.received += n
+        moved += n
+    if moved or (s.buffered and events & POLLIN):
+        progress(s, s.idle_timeout)
+    if s.received == length:
+        s.outcome = COMPLETE
+
+
+# --- what the loop calls --------------------------------------------------------------------------------
+
+cdef inline void step(State* s, int events) noexcept nogil:
+    """Goes as far as the socket allows, within the budget. `events` is what poll said of it."""
+    s.more = False
+    if s.phase == SENDING:
+        # Reading first: an early refusal has to stop the sending.
+        if events & ~POLLOUT:
+            _step_head(s, events)
+        if s.outcome == PENDING and s.phase == SENDING:
+            _step_send(s, events)
+        return
+    if s.phase == AWAITING_HEAD:
+        _step_head(s, events)
+    if s.outcome == PENDING and s.phase == RECEIVING_BODY:
+        s.more = False
+        _step_body(s, events)
+
+
+cdef inline void check_deadline(State* s, int64_t now) noexcept nogil:
+    """Ends an exchange that made no progress in time."""
+    if s.deadline == 0 or now < s.deadline:
+        return
+    if s.phase == SENDING:
+        s.outcome = SEND_TIMEOUT
+    elif s.phase == AWAITING_HEAD and s.scratch_length == 0:
+        s.outcome = SEND_ERROR if s.broken_send else FIRST_BYTE_TIMEOUT
+    else:
+        s.outcome = IDLE_TIMEOUT

@@ -1,0 +1,249 @@
+"""One function per S3 operation: builds the request, has `_client` run it, and reads the answer.
+
+It decides nothing about parts, retries or threads. Callers are `_upload`, `reader` and `objects`.
+Each function names its S3 API page by its operation:
+https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import quote
+
+from . import _xml
+from ._checksums import ALGORITHMS, Algorithm
+from ._client import CancelScope, Request, Response, Service, s3_error
+from ._http import ResponseHead
+from ._uri import Location
+from .config import HEADER_FIELDS, MultipartUploadConfig
+from .errors import ChecksumMismatchError, NotFoundError
+
+T = TypeVar("T")
+
+
+class Stored(NamedTuple):
+    """What the store answered about an object or part that it has."""
+
+    etag: str
+    checksum: str | None
+    version_id: str | None
+
+
+class Checksum(NamedTuple):
+    """A checksum as S3 writes it: the algorithm and the base64 value."""
+
+    algorithm: Algorithm
+    value: str
+
+
+def bare_etag(etag: str | None) -> str:
+    """The ETag without quotes."""
+    return (etag or "").strip().removeprefix('"').removesuffix('"')
+
+
+def version_of(headers: Mapping[str, str]) -> str | None:
+    """The version id, or None in a bucket without versions (for which some stores say ``null``)."""
+    version = headers.get("x-amz-version-id")
+    return None if version == "null" else version
+
+
+def object_headers(config: MultipartUploadConfig) -> dict[str, str]:
+    """The headers that describe a new object, for PutObject and CreateMultipartUpload."""
+    headers = {header: getattr(config, name) for name, header in HEADER_FIELDS.items() if getattr(config, name)}
+    for name, value in (config.metadata or {}).items():
+        headers[f"x-amz-meta-{name.lower()}"] = value.strip()
+    if config.tags:
+        headers["x-amz-tagging"] = "&".join(f"{quote(k, safe='')}={quote(v, safe='')}" for k, v in config.tags.items())
+    return headers
+
+
+def condition_headers(config: MultipartUploadConfig) -> dict[str, str]:
+    """If-Match and If-None-Match, for PutObject and CompleteMultipartUpload."""
+    if config.if_match is not None:
+        return {"if-match": f'"{config.if_match}"'}
+    return {} if config.if_none_match is None else {"if-none-match": config.if_none_match}
+
+
+def put_object(
+    service: Service,
+    location: Location,
+    body: Sequence[Any],
+    config: MultipartUploadConfig,
+    checksum: Checksum | None,
+    cancel: CancelScope | None = None,
+) -> Stored:
+    headers = {**object_headers(config), **condition_headers(config)}
+    if checksum is not None:
+        headers[checksum.algorithm.header] = checksum.value
+    headers.setdefault("content-type", "binary/octet-stream")
+    request = Request("PutObject", "PUT", *location, headers=headers, body=body)
+    response = service.call(request, cancel)
+    return _stored(request, response, checksum)
+
+
+def create_upload(
+    service: Service, location: Location, config: MultipartUploadConfig, algorithm: Algorithm | None
+) -> str:
+    """The new upload's id. Never cancelled: an answer that is not awaited leaves an upload nobody knows."""
+    headers = object_headers(config)
+    headers.setdefault("content-type", "binary/octet-stream")
+    if algorithm is not None:
+        headers["x-amz-checksum-algorithm"] = algorithm.s3_name
+        headers["x-amz-checksum-type"] = "FULL_OBJECT"
+    request = Request("CreateMultipartUpload", "POST", *location, query=[("uploads", "")], headers=headers)
+    return _parsed(request, service.call(request), _xml.parse_create_upload)
+
+
+def upload_part(
+    service: Service,
+    location: Location,
+    upload_id: str,
+    number: int,
+    body: Sequence[Any],
+    checksum: Checksum | None,
+    cancel: CancelScope,
+) -> Stored:
+    headers = {} if checksum is None else {checksum.algorithm.header: checksum.value}
+    query = [("partNumber", str(number)), ("uploadId", upload_id)]
+    request = Request(
+        "UploadPart",
+        "PUT",
+        *location,
+        query=query,
+        headers=headers,
+        body=body,
+        upload_id=upload_id,
+        part_number=number,
+    )
+    return _stored(request, service.call(request, cancel), checksum)
+
+
+def _stored(request: Request, response: Response, sent: Checksum | None) -> Stored:
+    """Checks the store's echo: it has to name an ETag, and our checksum where it names one."""
+    etag = bare_etag(response.headers.get("etag"))
+    if not etag:
+        raise s3_error(request, response.status, "MissingETag", "the answer names no ETag", attempts=response.attempts)
+    echoed = None if sent is None else response.headers.get(sent.algorithm.header)
+    if sent is not None and echoed is not None and echoed != sent.value:
+        part = "" if request.part_number is None else f", part {request.part_number}"
+        raise ChecksumMismatchError(
+            f"{request.operation} of s3://{request.bucket}/{request.key}{part}: the store computed "
+            f"{sent.algorithm.s3_name} {echoed}, {sent.value} was sent"
+        )
+    return Stored(etag, echoed, version_of(response.headers))
+
+
+def complete_upload(
+    service: Service,
+    location: Location,
+    upload_id: str,
+    parts: Iterable[_xml.CompletedPart],
+    config: MultipartUploadConfig,
+    checksum: Checksum | None,
+    total: int,
+) -> Stored:
+    """Completes, and reads the answer that may be an error inside a 200."""
+    headers = {**condition_headers(config), "content-type": "application/xml"}
+    if checksum is not None:
+        headers[checksum.algorithm.header] = checksum.value
+        headers["x-amz-checksum-type"] = "FULL_OBJECT"
+        headers["x-amz-mp-object-size"] = str(total)
+    request = Request(
+        "CompleteMultipartUpload",
+        "POST",
+        *location,
+        query=[("uploadId", upload_id)],
+        headers=headers,
+        body=[_xml.complete_document(parts)],
+        error_in_body=True,
+        upload_id=upload_id,
+    )
+    response = service.call(request)
+    result = _parsed(request, response, _xml.parse_complete)
+    assert isinstance(result, _xml.CompleteResult)  # an error would have been raised by the call
+    echoed = None if checksum is None else result.checksums.get(checksum.algorithm.xml)
+    return Stored(bare_etag(result.etag), echoed, version_of(response.headers))
+
+
+def abort_upload(service: Service, location: Location, upload_id: str) -> None:
+    """Aborts; an upload that is gone already counts as aborted (MinIO answers 204, others 404)."""
+    request = Request("AbortMultipartUpload", "DELETE", *location, query=[("uploadId", upload_id)], upload_id=upload_id)
+    try:
+        service.call(request)
+    except NotFoundError as error:
+        if error.code == "NoSuchBucket":
+            raise
+
+
+def list_parts(service: Service, location: Location, upload_id: str) -> list[Any]:
+    """All parts the store has of an upload, by number."""
+    parts: list[Any] = []
+    marker = 0
+    while True:
+        query = [("part-number-marker", str(marker)), ("uploadId", upload_id)]
+        request = Request("ListParts", "GET", *location, query=query, upload_id=upload_id)
+        page = _parsed(request, service.call(request), _xml.parse_list_parts)
+        parts.extend(page.parts)
+        if not page.is_truncated or not page.parts:
+            return parts
+        marker = page.parts[-1].number
+
+
+def get_object(
+    service: Service,
+    location: Location,
+    *,
+    byte_range: tuple[int, int | None] | None = None,
+    if_match: str | None = None,
+    version_id: str | None = None,
+    on_head: Callable[[ResponseHead], Any] | None = None,
+    into: Any = None,
+    cancel: CancelScope | None = None,
+) -> Response:
+    """GetObject; `byte_range` is (offset, length), with length None for "to the end"."""
+    headers = {"x-amz-checksum-mode": "ENABLED"}
+    if byte_range is not None:
+        offset, length = byte_range
+        headers["range"] = f"bytes={offset}-" + ("" if length is None else str(offset + length - 1))
+    if if_match is not None:
+        headers["if-match"] = f'"{if_match}"'
+    request = Request(
+        "GetObject", "GET", *location, query=_version(version_id), headers=headers, on_head=on_head, into=into
+    )
+    return service.call(request, cancel)
+
+
+def head_object(
+    service: Service, location: Location, *, version_id: str | None = None, cancel: CancelScope | None = None
+) -> Mapping[str, str]:
+    """The object's headers, checksum included."""
+    headers = {"x-amz-checksum-mode": "ENABLED"}
+    request = Request("HeadObject", "HEAD", *location, query=_version(version_id), headers=headers)
+    return service.call(request, cancel).headers
+
+
+def _parsed(request: Request, response: Response, parse: Callable[[bytes], T]) -> T:
+    """The answer's document; one that cannot be read is an error of the store."""
+    try:
+        return parse(response.body)
+    except _xml.MalformedResponse as error:
+        raise s3_error(request, response.status, "MalformedResponse", str(error), attempts=response.attempts) from error
+
+
+def _version(version_id: str | None) -> list[tuple[str, str]]:
+    return [] if version_id is None else [("versionId", version_id)]
+
+
+def full_object_checksum(headers: Mapping[str, str]) -> Checksum | None:
+    """The checksum of the whole object that an answer reports, or None.
+
+    A composite one (of a multipart object's parts) ends in ``-N`` and says nothing about the bytes in a row.
+    """
+    if headers.get("x-amz-checksum-type", "FULL_OBJECT") != "FULL_OBJECT":
+        return None
+    for algorithm in ALGORITHMS.values():
+        value = headers.get(algorithm.header)
+        if value and "-" not in value:
+            return Checksum(algorithm, value)
+    return None

@@ -1,0 +1,54 @@
+"""The process-wide pool of payload memory, and flat byte views of whatever callers give.
+
+Bad buffers are refused here with a sentence that names the remedy. Callers are `writer`, `reader` and `objects`.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from ._buffers import BufferPool, FlatView
+from .config import pool_idle_limit
+
+_lock = threading.Lock()
+_pool: BufferPool | None = None
+
+
+def pool() -> BufferPool:
+    """The pool, made when first needed so that importing reads no variable and maps no memory."""
+    global _pool
+    with _lock:
+        if _pool is None:
+            _pool = BufferPool(pool_idle_limit())
+        return _pool
+
+
+def flat_view(data: Any, name: str = "data", *, writable: bool = False) -> memoryview:
+    """The bytes of any C-contiguous buffer, whatever its format, item size and shape, without a copy.
+
+    Raises:
+        TypeError: it is text, lives on a device, or offers no buffer.
+        ValueError: it is not C-contiguous, or read-only where `writable` bytes are needed.
+    """
+    if isinstance(data, str):
+        raise TypeError(f"{name} is a str; encode it first, for example {name}.encode('utf-8')")
+    if hasattr(data, "__cuda_array_interface__"):
+        raise TypeError(f"{name} lives on a device; copy it to host memory first, for example with .cpu().numpy()")
+    try:
+        view = memoryview(data)
+    except (TypeError, ValueError, BufferError) as error:
+        remedy = "give bytes, a memoryview or a C-contiguous NumPy array (a CPU tensor by .numpy())"
+        raise TypeError(
+            f"{name} of type {type(data).__name__} offers no buffer of bytes ({error}); {remedy}"
+        ) from error
+    if not view.c_contiguous:
+        raise ValueError(f"{name} is not C-contiguous; copy it first, for example with numpy.ascontiguousarray")
+    if writable and view.readonly:
+        raise ValueError(f"{name} is read-only; give writable memory such as a bytearray or a NumPy array")
+    if view.nbytes == 0:
+        return memoryview(bytearray() if writable else b"")
+    if view.ndim == 1 and view.format == "B":
+        return view
+    # memoryview.cast refuses records, complex numbers and the like; these bytes are what they are.
+    return memoryview(FlatView(view, readonly=view.readonly))

@@ -1,0 +1,121 @@
+"""Decides what happens after an attempt: return its answer, send again after a pause, or raise.
+
+A pure function of values, so that it can be tested as a table: it must never sleep, draw random numbers,
+look at a clock or know a connection. Only `_client` calls it.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+from .config import RetryPolicy
+
+
+class Verdict(enum.Enum):
+    """What to do now."""
+
+    RETURN = "return"
+    RETRY = "retry"
+    RAISE = "raise"
+
+
+class Failure(enum.Enum):
+    """How an attempt ended without an answer."""
+
+    CONNECT = "connect"
+    SEND = "send"
+    RECEIVE = "receive"
+    TIMEOUT = "timeout"
+    CLOSED = "closed"
+    GARBAGE = "garbage"
+
+
+class Outcome(NamedTuple):
+    """How one attempt ended: by an answer (`status`, and `code` where its body named one) or by a failure."""
+
+    operation: str
+    status: int | None
+    code: str | None
+    failure: Failure | None
+
+
+class Decision(NamedTuple):
+    """The verdict and, for RETRY, the pause before the next attempt in seconds."""
+
+    verdict: Verdict
+    delay: float
+
+
+# What passes by itself: overload, a gateway without a back end, a client that was too slow to send.
+_PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+
+# Codes count whatever status they come with: S3 sends RequestTimeout with 400, and a Complete or copy that
+# failed late is an InternalError inside a 200.
+# https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+_PASSING_CODES = frozenset({
+    "BandwidthLimitExceeded",
+    "InternalError",
+    "OperationAborted",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "ServiceUnavailable",
+    "SlowDown",
+    "Throttling",
+    "ThrottledException",
+    "ThrottlingException",
+    "TooManyRequests",
+    "TooManyRequestsException",
+})  # fmt: skip
+
+# The client corrects its clock, or takes new credentials, before the next attempt.
+_CORRECTED_CODES = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestTimeTooSkewed", "TokenRefreshRequired"})
+
+
+def classify(outcome: Outcome, attempt: int, elapsed: float, policy: RetryPolicy, random: float) -> Decision:
+    """What to do after attempt number `attempt`.
+
+    Args:
+        outcome: how the attempt ended.
+        attempt: how many have been made, this one included; from 1.
+        elapsed: seconds since the first began. It decides nothing: deadlines are per step without progress,
+            so that a slow transfer that advances is never given up for its age.
+        policy: how often and how patiently.
+        random: a number in [0, 1) drawn for this decision; the pause is that share of its bound
+            (full jitter).
+
+    Source: https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
+    """
+    verdict = _verdict(outcome)
+    if verdict is not Verdict.RETRY:
+        return Decision(verdict, 0.0)
+    if attempt >= policy.max_attempts:
+        return Decision(Verdict.RAISE, 0.0)
+    return Decision(Verdict.RETRY, random * pause_bound(attempt, policy))
+
+
+def pause_bound(attempt: int, policy: RetryPolicy) -> float:
+    """Seconds below which the pause after attempt number `attempt` (from 1) lies."""
+    return min(policy.max_delay, policy.base_delay * 2.0**attempt)
+
+
+def _verdict(outcome: Outcome) -> Verdict:
+    """Whether another attempt could end differently, and whether the answer is what was wanted."""
+    operation, status, code, failure = outcome
+    if failure is not None or status is None:
+        # Every request may be sent again: parts and objects replace themselves by the same bytes, and what a
+        # repeated Complete is answered is for its caller to interpret.
+        return Verdict.RETRY
+    if code in _CORRECTED_CODES or code in _PASSING_CODES or status in _PASSING_STATUSES:
+        return Verdict.RETRY
+    if code == "ConditionalRequestConflict" and operation == "PutObject":
+        # At Complete the same conflict has used the upload up: a new one would be needed.
+        return Verdict.RETRY
+    if operation == "AbortMultipartUpload" and status == 404 and code in (None, "NoSuchUpload"):
+        return Verdict.RETURN
+    if 200 <= status < 300 and code is None:
+        return Verdict.RETURN
+    return Verdict.RAISE

@@ -1,0 +1,450 @@
+"""The state of one upload, shared by its writer and its workers: account, parts in flight, endings.
+
+One lock guards it; decisions are taken under the lock and acted on outside it. Workers hold this
+object and never the writer, so that a dropped writer is noticed. It never copies payload.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import os
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+
+from . import _operations, _workers
+from ._assembler import Owner, Part
+from ._checksums import ALGORITHMS, Algorithm, of_segments
+from ._client import Cancelled, CancelScope, Service
+from ._operations import Checksum, Stored
+from ._uri import Location, format_uri
+from ._xml import CompletedPart
+from .config import MultipartUploadConfig
+from .errors import ChecksumMismatchError, ForkedError, NotFoundError, S3dlioError, S3Error, WriterClosedError
+from .progress import Progress, ProgressEvent
+
+log = logging.getLogger("s3dlio")
+
+# After an abort a cancelled part may still be stored by the server; this bounds how long that is looked for.
+ABORT_CHECKS = 5
+ABORT_CHECK_PAUSE = 0.2
+
+
+class State(enum.Enum):
+    """OPEN -> COMPLETING -> CLOSED, or OPEN | COMPLETING -> FAILED, and OPEN | FAILED -> ABORTED."""
+
+    OPEN = "open"
+    COMPLETING = "completing"
+    CLOSED = "closed"
+    FAILED = "failed"
+    ABORTED = "aborted"
+
+
+class StoredPart:
+    """A part that the store has: its ETag, length in bytes and CRC (None where checksums are off)."""
+
+    __slots__ = ("crc", "etag", "length")
+
+    def __init__(self, etag: str, length: int, crc: int | None) -> None:
+        self.etag = etag
+        self.length = length
+        self.crc = crc
+
+
+class Upload:
+    """One object on its way to the store."""
+
+    def __init__(
+        self,
+        service: Service,
+        location: Location,
+        config: MultipartUploadConfig,
+        progress: Progress | None,
+        created_at: str,
+    ) -> None:
+        self.service = service
+        self.location = location
+        self.uri = format_uri(*location)
+        self.config = config
+        self.algorithm: Algorithm | None = None if config.checksum is None else ALGORITHMS[config.checksum]
+        self.created_at = created_at
+        self.started_at = datetime.now(UTC)
+        self.pid = os.getpid()
+        self.lock = threading.Lock()
+        self.changed = threading.Condition(self.lock)
+        self.state = State.OPEN
+        self.error: BaseException | None = None
+        self.upload_id: str | None = None
+        self.parts: dict[int, StoredPart] = {}
+        self.account = 0
+        self._scope = CancelScope()
+        self._queue: deque[tuple[Part, bool]] = deque()
+        self._unfinished = 0
+        self._workers = 0
+        self._creating = False
+        self._cancelled_parts = False
+        self._ended_on_store = False
+        self._progress = progress
+        self._progress_lock = threading.Lock()
+
+    # ------------------------------------------------------------------------------------ the caller's side
+
+    def check_process(self) -> None:
+        if os.getpid() != self.pid:
+            raise ForkedError(f"the writer of {self.uri} belongs to process {self.pid}; make a new one in this process")
+
+    def check_open(self) -> None:
+        """Raises what the writer's state says; call with the lock held or not."""
+        if self.state is State.OPEN:
+            return
+        if self.state is State.FAILED:
+            assert self.error is not None
+            raise self.error
+        if self.state is State.ABORTED:
+            raise WriterClosedError(f"the upload of {self.uri} was aborted; make a new writer")
+        raise WriterClosedError(f"the writer of {self.uri} is closed; make a new one for another object")
+
+    def take(self, more: int, part_size: int, pack_waiting: Callable[[], None] | None) -> None:
+        """Adds `more` bytes to the account, after waiting until the writer's bound allows it.
+
+        `pack_waiting` is called, without the lock, when nothing is in flight that could make room;
+        None means that the caller may not wait (it is packing to make room).
+        """
+        limit = (self.config.max_in_flight + 1) * part_size
+        with self.lock:
+            self.check_open()
+            if pack_waiting is not None:
+                self._await(lambda: self.account + min(more, part_size) <= limit or not self._unfinished)
+                self.check_open()
+                crowded = self.account + min(more, part_size) > limit
+            if pack_waiting is None or not crowded:
+                self.account += more
+                return
+        pack_waiting()
+        with self.lock:
+            self.check_open()
+            self.account += more
+
+    def untake(self, amount: int) -> None:
+        with self.lock:
+            self.account -= amount
+            self.changed.notify_all()
+
+    def drop(self, owner: Owner, uses: int = 1) -> None:
+        """Ends `uses` uses of an owner; at zero its memory is let go of."""
+        with self.lock:
+            self._drop(owner, uses)
+            self.changed.notify_all()
+
+    def _drop(self, owner: Owner, uses: int = 1) -> None:
+        owner.uses -= uses
+        if owner.uses == 0:
+            self.account -= owner.pinned
+            owner.view = None
+
+    def submit(self, parts: Iterable[Part], *, keep: bool = False) -> None:
+        """Queues parts for upload; `keep` leaves their segments to the assembler (a flush)."""
+        with self.lock:
+            self.check_open()
+            _workers.register_open(self)
+            for part in parts:
+                self._queue.append((part, keep))
+                self._unfinished += 1
+            while self._workers < min(self.config.max_in_flight, self._unfinished):
+                self._workers += 1
+                _workers.start(self._work)
+
+    def join(self) -> None:
+        """Returns when every part queued so far is stored; raises the upload's failure."""
+        with self.lock:
+            self._await(lambda: not self._unfinished)
+            self.check_open()
+
+    def _await(self, holds: Callable[[], bool]) -> None:
+        """Waits, interruptibly, until `holds()` or the upload is no longer open. Call with the lock held."""
+        while self.state is State.OPEN and not holds():
+            self.changed.wait(0.1)
+
+    # ------------------------------------------------------------------------------------ the workers' side
+
+    def _work(self) -> None:
+        """Uploads queued parts until there are none."""
+        while True:
+            with self.lock:
+                if not self._queue:
+                    self._workers -= 1
+                    self.changed.notify_all()
+                    last = self._workers == 0 and self.state is State.FAILED
+                    break
+                part, keep = self._queue.popleft()
+            try:
+                stored = self._send(part)
+            except Cancelled:
+                stored = None
+                self._cancelled_parts = True
+            except BaseException as error:
+                stored = None
+                self.fail(error)
+            with self.lock:
+                if stored is not None:
+                    self.parts[part.number] = stored
+                self._finish(part, keep)
+            if stored is not None:
+                self._report()
+            del part
+        if last:
+            self._abort_quietly()
+
+    def _finish(self, part: Part, keep: bool) -> None:
+        """Counts a part as done and lets its memory go. Call with the lock held."""
+        self._unfinished -= 1
+        if not keep:
+            for segment in part.segments:
+                self._drop(segment.owner)
+        self.changed.notify_all()
+
+    def _send(self, part: Part) -> StoredPart:
+        upload_id = self._ensure_created()
+        self._scope.check()
+        views = [segment.view for segment in part.segments]
+        crc = None if self.algorithm is None else of_segments(self.algorithm, views)
+        stored = _operations.upload_part(
+            self.service, self.location, upload_id, part.number, views, self._checksum(crc), self._scope
+        )
+        return StoredPart(stored.etag, part.length, crc)
+
+    def _checksum(self, crc: int | None) -> Checksum | None:
+        return None if self.algorithm is None or crc is None else Checksum(self.algorithm, self.algorithm.encode(crc))
+
+    def _ensure_created(self) -> str:
+        """The upload id; the first part's worker creates the upload, the others wait for it."""
+        with self.lock:
+            while self._creating:
+                self.changed.wait()
+            if self.upload_id is not None:
+                return self.upload_id
+            self._scope.check()
+            if self.state is not State.OPEN:
+                raise Cancelled("the upload has ended")
+            self._creating = True
+        created: str | None = None
+        try:
+            created = _operations.create_upload(self.service, self.location, self.config, self.algorithm)
+            return created
+        finally:
+            with self.lock:
+                self._creating = False
+                self.upload_id = created
+                self.changed.notify_all()
+
+    def _report(self) -> None:
+        if self._progress is None:
+            return
+        with self._progress_lock:
+            with self.lock:
+                done, count = sum(p.length for p in self.parts.values()), len(self.parts)
+            try:
+                self._progress(ProgressEvent("upload", self.uri, done, self.config.expected_size, count))
+            except Exception:
+                log.exception("a progress callback failed")
+
+    # ------------------------------------------------------------------------------------------- endings
+
+    def _leave(self, to: State, error: BaseException | None = None) -> State:
+        """The one place where the state changes; returns the state before. Call with the lock held."""
+        before = self.state
+        self.state = to
+        if error is not None:
+            self.error = error
+        if to is not State.COMPLETING:
+            while self._queue:
+                self._finish(*self._queue.popleft())
+        self.changed.notify_all()
+        return before
+
+    def fail(self, error: BaseException) -> None:
+        """The first failure wins: everything else is stopped, and the upload aborted if so configured."""
+        with self.lock:
+            if self.state not in (State.OPEN, State.COMPLETING):
+                return
+            self._leave(State.FAILED, error)
+            idle = self._workers == 0
+        self._scope.cancel()
+        if idle:
+            self._abort_quietly()
+
+    def abort(self) -> None:
+        """Stops parts in flight, waits for them, then aborts on the store. Idempotent; from any thread."""
+        with self.lock:
+            while self.state is State.COMPLETING:
+                self.changed.wait(0.1)
+            if self.state is State.CLOSED:
+                return
+            failed = self.state is State.FAILED
+            self._leave(State.ABORTED)
+        self._scope.cancel()
+        with self.lock:
+            while self._workers:
+                self.changed.wait(0.1)
+        try:
+            self._end_on_store()
+        except S3dlioError as error:
+            if not failed:
+                raise
+            log.warning("the failed upload %s of %s could not be aborted: %s", self.upload_id, self.uri, error)
+
+    def reap(self) -> None:
+        """Ends an upload whose writer was dropped, or is still open at exit."""
+        with self.lock:
+            if os.getpid() != self.pid or self.state is not State.OPEN:
+                return
+        warnings.warn(
+            f"a writer of {self.uri}, made at {self.created_at}, was never closed",
+            ResourceWarning,
+            stacklevel=1,
+        )
+        if not self.config.abort_on_drop:
+            return
+        try:
+            self.abort()
+        except S3dlioError as error:
+            log.warning("the dropped upload %s of %s could not be aborted: %s", self.upload_id, self.uri, error)
+
+    def _abort_quietly(self) -> None:
+        if not self.config.abort_on_failure:
+            _workers.unregister_open(self)
+            return
+        try:
+            self._end_on_store()
+        except S3dlioError as error:
+            log.warning("the failed upload %s of %s could not be aborted: %s", self.upload_id, self.uri, error)
+
+    def _end_on_store(self) -> None:
+        """Aborts, once, and again for as long as the store still lists parts that arrived late."""
+        with self.lock:
+            upload_id = self.upload_id
+            if upload_id is None or self._ended_on_store:
+                _workers.unregister_open(self)
+                return
+            self._ended_on_store = True
+        try:
+            _operations.abort_upload(self.service, self.location, upload_id)
+            if self._cancelled_parts:
+                self._abort_late_parts(upload_id)
+        finally:
+            _workers.unregister_open(self)
+
+    def _abort_late_parts(self, upload_id: str) -> None:
+        for _ in range(ABORT_CHECKS):
+            try:
+                _operations.list_parts(self.service, self.location, upload_id)
+            except NotFoundError:
+                return
+            time.sleep(ABORT_CHECK_PAUSE)
+            _operations.abort_upload(self.service, self.location, upload_id)
+
+    # ------------------------------------------------------------------------------------------ completion
+
+    def put_whole(self, part: Part) -> Stored:
+        """Stores an object that fits one part by one PutObject."""
+        views = [segment.view for segment in part.segments]
+        crc = None if self.algorithm is None else of_segments(self.algorithm, views)
+        checksum = self._checksum(crc)
+        try:
+            stored = _operations.put_object(self.service, self.location, views, self.config, checksum, self._scope)
+        except Cancelled:
+            self.check_open()
+            raise
+        except Exception as error:
+            self.fail(error)
+            raise
+        with self.lock:
+            self.parts = {1: StoredPart(stored.etag, part.length, crc)}
+            self._leave(State.CLOSED)
+        self._report()
+        return stored._replace(checksum=None if checksum is None else checksum.value)
+
+    def complete(self) -> Stored:
+        """Publishes the object, and checks that the store has what was sent."""
+        with self.lock:
+            self.check_open()
+            self._leave(State.COMPLETING)
+        try:
+            stored = self._complete()
+        except BaseException as error:
+            self.fail(error)
+            raise
+        with self.lock:
+            self._leave(State.CLOSED)
+        _workers.unregister_open(self)
+        return stored
+
+    def _complete(self) -> Stored:
+        assert self.upload_id is not None
+        numbers = sorted(self.parts)
+        total = sum(part.length for part in self.parts.values())
+        checksum = self._checksum(self._combined_crc())
+        listed = [self._completed_part(number) for number in numbers]
+        try:
+            stored = _operations.complete_upload(
+                self.service, self.location, self.upload_id, listed, self.config, checksum, total
+            )
+        except NotFoundError as error:
+            if not error.uncertain:
+                raise
+            stored = self._published_before(error)
+        return self._verify(stored, checksum, total, len(numbers))
+
+    def _combined_crc(self) -> int | None:
+        if self.algorithm is None:
+            return None
+        crc, first = 0, True
+        for _, part in sorted(self.parts.items()):
+            assert part.crc is not None
+            crc = part.crc if first else self.algorithm.combine(crc, part.crc, part.length)
+            first = False
+        return crc
+
+    def _completed_part(self, number: int) -> CompletedPart:
+        part = self.parts[number]
+        checksum = self._checksum(part.crc)
+        named = None if checksum is None else (checksum.algorithm.xml, checksum.value)
+        return CompletedPart(number, part.etag, named)
+
+    def _published_before(self, error: S3Error) -> Stored:
+        """A Complete whose first answer was lost: the upload is gone because the object is there."""
+        try:
+            headers = _operations.head_object(self.service, self.location)
+        except NotFoundError:
+            raise error from None
+        return Stored(
+            _operations.bare_etag(headers.get("etag")),
+            None if self.algorithm is None else headers.get(self.algorithm.header),
+            _operations.version_of(headers),
+        )
+
+    def _verify(self, stored: Stored, checksum: Checksum | None, total: int, parts: int) -> Stored:
+        """Compares the store's answer with what was sent; asks by HEAD for what it left out."""
+        echoed = stored.checksum
+        if echoed is None:
+            headers = _operations.head_object(self.service, self.location, version_id=stored.version_id)
+            size = int(headers.get("content-length", "-1"))
+            if size != total:
+                raise ChecksumMismatchError(f"{self.uri}: the store has {size} bytes, {total} were sent")
+            reported = _operations.full_object_checksum(headers)
+            if checksum is not None and reported is not None and reported.algorithm is checksum.algorithm:
+                echoed = reported.value
+        if checksum is not None and echoed is not None and echoed != checksum.value:
+            raise ChecksumMismatchError(
+                f"{self.uri}: the store has {checksum.algorithm.s3_name} {echoed}, {checksum.value} was sent"
+            )
+        suffix = stored.etag.rpartition("-")[2] if "-" in stored.etag else None
+        if suffix is not None and suffix.isdigit() and int(suffix) != parts:
+            raise ChecksumMismatchError(
+                f"{self.uri}: the store's ETag {stored.etag} counts {suffix} parts, not {parts}"
+            )
+        return stored._replace(checksum=None if checksum is None else checksum.value)

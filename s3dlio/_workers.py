@@ -1,0 +1,154 @@
+"""Plain daemon threads that run what may block, the reaper of dropped uploads, and what happens at exit and fork.
+
+Workers start on demand and are reused; nothing here limits their number, because every operation
+limits its own. Callers are `_upload` and `reader`. Nothing here may hold a reference to a writer.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import queue
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any, Protocol
+
+log = logging.getLogger("s3dlio")
+
+IDLE_SECONDS = 10.0
+EXIT_SECONDS = 5.0
+
+Task = Callable[[], object]
+
+
+class Reapable(Protocol):
+    """An upload that can be ended by somebody other than its writer."""
+
+    def reap(self) -> None: ...
+
+
+class _Workers:
+    """Idle threads wait for tasks in one queue; a task starts a thread when none is idle."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
+        self._idle = 0
+        self._started = 0
+
+    def start(self, task: Task) -> None:
+        with self._lock:
+            self._tasks.put(task)
+            if self._idle > 0:
+                self._idle -= 1
+                return
+            self._started += 1
+            name = f"s3dlio-worker-{self._started}"
+        threading.Thread(target=self._serve, name=name, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                task = self._tasks.get(timeout=IDLE_SECONDS)
+            except queue.Empty:
+                with self._lock:
+                    if self._idle == 0:  # a task was promised to this thread just now
+                        continue
+                    self._idle -= 1
+                    return
+            try:
+                task()
+            except BaseException:
+                # Tasks report to their own operation; this is a defect and must not end the thread silently.
+                log.exception("a worker task failed")
+            del task
+            with self._lock:
+                self._idle += 1
+
+
+class _Reaper:
+    """One thread that ends uploads whose writers were dropped; finalizers only put into its queue."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[Reapable] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._running = False
+
+    def ensure_running(self) -> None:
+        with self._lock:
+            if self._running:
+                return
+            self._running = True
+        threading.Thread(target=self._serve, name="s3dlio-reaper", daemon=True).start()
+
+    def put(self, upload: Reapable) -> None:
+        self._queue.put(upload)
+
+    def _serve(self) -> None:
+        while True:
+            upload = self._queue.get()
+            try:
+                upload.reap()
+            except Exception:
+                log.exception("a dropped upload could not be aborted")
+            del upload
+
+
+class _Process:
+    """What belongs to this process and not to its forked children."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.workers = _Workers()
+        self.reaper = _Reaper()
+        self.open_uploads: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.open_lock = threading.Lock()
+
+
+_process = _Process()
+
+
+def _after_fork_in_child() -> None:
+    global _process
+    _process = _Process()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def start(task: Task) -> None:
+    """Runs `task` on a worker thread."""
+    _process.workers.start(task)
+
+
+def register_open(upload: Reapable) -> None:
+    """Remembers an upload that must be ended if the interpreter exits first."""
+    _process.reaper.ensure_running()
+    with _process.open_lock:
+        _process.open_uploads.add(upload)
+
+
+def unregister_open(upload: Reapable) -> None:
+    with _process.open_lock:
+        _process.open_uploads.discard(upload)
+
+
+def reap(upload: Reapable) -> None:
+    """Hands a dropped upload to the reaper. Safe in a finalizer: takes no lock of ours, does no I/O."""
+    _process.reaper.put(upload)
+
+
+def _at_exit() -> None:
+    """Ends what is still open, all at once and within a bound: a stalled peer must not hold the interpreter."""
+    with _process.open_lock:
+        uploads = list(_process.open_uploads)
+    threads = [threading.Thread(target=upload.reap, daemon=True) for upload in uploads]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(EXIT_SECONDS)
+
+
+atexit.register(_at_exit)

@@ -1,0 +1,424 @@
+"""Settings as frozen, validated values, and the only reader of ``S3DLIO_*`` and ``AWS_*`` variables.
+
+It never opens a connection and never imports botocore (which reads its own variables and files in
+`_credentials`). Every floor above takes its numbers from here.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
+
+from .errors import ConfigurationError
+
+KIB = 1 << 10
+MIB = 1 << 20
+GIB = 1 << 30
+
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+MIN_PART_SIZE = 5 * MIB
+MAX_PART_SIZE = 5 * GIB
+MAX_PARTS = 10_000
+MAX_OBJECT_SIZE = 5 << 40
+
+CHECKSUM_ALGORITHMS = ("crc64nvme", "crc32c", "crc32")
+
+
+class Variable(NamedTuple):
+    """One environment variable: what the reference page says about it, and what `read` enforces."""
+
+    name: str
+    default: str
+    unit: str
+    bounds: str
+    meaning: str
+
+
+VARIABLES = (
+    Variable("S3DLIO_ENABLE_RANGE_OPTIMIZATION", "0", "boolean", "0, 1, true, false, yes, no, on, off",
+             "Download large objects by parallel ranged GETs."),
+    Variable("S3DLIO_RANGE_THRESHOLD_MB", "64", "MiB (2^20 bytes)", "0 to 5242880",
+             "Objects of at least this size are downloaded by parallel ranges."),
+    Variable("S3DLIO_RANGE_CONCURRENCY", "auto (8 to 32, by object size)", "requests", "1 to 1024",
+             "Ranged GETs in flight for one object."),
+    Variable("S3DLIO_CHUNK_SIZE", "auto (1 to 8 MiB, by object size)", "bytes", "65536 to 5368709120",
+             "Size of one range."),
+    Variable("S3DLIO_POOL_IDLE_MB", "auto (an eighth of the memory limit)", "MiB (2^20 bytes)", "0 to 16777216",
+             "Payload memory that the process-wide pool keeps warm while nobody uses it."),
+    Variable("AWS_REGION", "botocore's chain, then us-east-1", "region name", "letters, digits and hyphens",
+             "Region to sign for; wins over AWS_DEFAULT_REGION."),
+    Variable("AWS_CA_BUNDLE", "the platform's", "path", "a readable PEM file",
+             "Certificate authorities to trust for TLS."),
+)  # fmt: skip
+
+
+def _refuse_variable(name: str, value: str) -> ConfigurationError:
+    variable = next(v for v in VARIABLES if v.name == name)
+    return ConfigurationError(
+        f"environment variable {name}={value!r} cannot be used: expected {variable.bounds} ({variable.unit})"
+    )
+
+
+def _read_text(name: str) -> str | None:
+    """The variable's text without surrounding blanks; None when unset or empty."""
+    value = os.environ.get(name, "").strip()
+    return value or None
+
+
+def _read_integer(name: str, low: int, high: int) -> int | None:
+    text = _read_text(name)
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,15}", text) or not low <= int(text) <= high:
+        raise _refuse_variable(name, text)
+    return int(text)
+
+
+def _read_boolean(name: str, default: bool) -> bool:
+    text = _read_text(name)
+    if text is None:
+        return default
+    lowered = text.lower()
+    if lowered in ("1", "true", "yes", "on"):
+        return True
+    if lowered in ("0", "false", "no", "off"):
+        return False
+    raise _refuse_variable(name, text)
+
+
+def region_from_environment() -> str | None:
+    """``AWS_REGION``, or None; botocore reads ``AWS_DEFAULT_REGION`` and the profile itself."""
+    region = _read_text("AWS_REGION")
+    if region is not None and not re.fullmatch(r"[A-Za-z0-9-]{1,64}", region):
+        raise _refuse_variable("AWS_REGION", region)
+    return region
+
+
+def ca_bundle_from_environment() -> str | None:
+    """``AWS_CA_BUNDLE``, or None when the platform's authorities are to be trusted."""
+    path = _read_text("AWS_CA_BUNDLE")
+    if path is not None and not os.access(path, os.R_OK):
+        raise _refuse_variable("AWS_CA_BUNDLE", path)
+    return path
+
+
+# What decides, here or in botocore, which store the default client talks to, and as whom.
+_CLIENT_VARIABLES = (
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE",
+    "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+    "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CA_BUNDLE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_EC2_METADATA_DISABLED",
+    "HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy",
+)  # fmt: skip
+
+
+def environment_fingerprint() -> tuple[str | None, ...]:
+    """The values that a client built from the environment depends on; equal tuples mean the same client."""
+    return tuple(map(os.environ.get, _CLIENT_VARIABLES))
+
+
+def _cgroup_memory_limit() -> int | None:
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            with open(path, encoding="ascii") as file:
+                text = file.read().strip()
+        except OSError:
+            continue
+        if text.isdigit():
+            return int(text)
+    return None
+
+
+def pool_idle_limit() -> int:
+    """Bytes of payload memory the pool may keep while nobody uses them (``S3DLIO_POOL_IDLE_MB``)."""
+    configured = _read_integer("S3DLIO_POOL_IDLE_MB", 0, 16 * MIB)
+    if configured is not None:
+        return configured * MIB
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = _cgroup_memory_limit()
+    return min(memory, limit or memory) // 8
+
+
+# ---------------------------------------------------------------------------------------------- values
+
+
+def check_integer(name: str, value: Any, low: int, high: int, unit: str, remedy: str = "") -> int:
+    """`value` as int, or a `ConfigurationError` that names argument, value and range."""
+    hint = f"; {remedy}" if remedy else ""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise ConfigurationError(f"{name}={value!r} is not a whole number of {unit}{hint}")
+    number: int = value.__index__()
+    if not low <= number <= high:
+        raise ConfigurationError(f"{name}={number} is outside {low} to {high} {unit}{hint}")
+    return number
+
+
+def check_seconds(name: str, value: Any) -> float:
+    """`value` as a positive, finite number of seconds."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+        raise ConfigurationError(f"{name}={value!r} is not a positive number of seconds")
+    return float(value)
+
+
+def check_header_text(name: str, value: Any) -> str:
+    """`value` as text that may stand in an HTTP header (RFC 9110, section 5.5), or an error before any byte moves."""
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name}={value!r} is not a str")
+    if any(ord(c) < 32 or ord(c) == 127 for c in value):
+        raise ConfigurationError(f"{name}={value!r} holds a control character; remove CR, LF and the like")
+    try:
+        value.encode("ascii")
+    except UnicodeEncodeError:
+        raise ConfigurationError(
+            f"{name}={value!r} holds characters outside ASCII; encode them (for example with urllib.parse.quote)"
+        ) from None
+    return value.strip()
+
+
+def _check_mapping(name: str, value: Any) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{name}={value!r} is not a mapping of str to str")
+    return {str(k): v for k, v in value.items()}
+
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+def check_metadata(value: Any) -> dict[str, str]:
+    """User metadata: header-token names, ASCII values, at most 2 KiB together (S3 user guide, object metadata)."""
+    metadata = _check_mapping("metadata", value)
+    for key, text in metadata.items():
+        if not _TOKEN.fullmatch(key):
+            raise ConfigurationError(f"metadata key {key!r} is not a valid header name; use letters, digits and -")
+        check_header_text(f"metadata[{key!r}]", text)
+    size = sum(len(k) + len(v) for k, v in metadata.items())
+    if size > 2 * KIB:
+        raise ConfigurationError(f"metadata holds {size} bytes; S3 stores at most {2 * KIB}")
+    return metadata
+
+
+def check_tags(value: Any) -> dict[str, str]:
+    """Object tags: at most 10, keys to 128 and values to 256 characters (S3 user guide, object tagging)."""
+    tags = _check_mapping("tags", value)
+    if len(tags) > 10:
+        raise ConfigurationError(f"tags holds {len(tags)} entries; S3 stores at most 10")
+    for key, text in tags.items():
+        if not 1 <= len(key) <= 128 or not isinstance(text, str) or len(text) > 256:
+            raise ConfigurationError(f"tag {key!r}={text!r}: keys have 1 to 128, values up to 256 characters")
+    return tags
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Deadlines in seconds, each for one step without progress and none for a whole transfer.
+
+    Attributes:
+        connect: to make a connection, TLS handshake included.
+        send: between two bytes that the peer accepts.
+        first_byte: from the end of the request to the first byte of the answer.
+        idle: between two bytes of the answer.
+    """
+
+    connect: float = 10.0
+    send: float = 60.0
+    first_byte: float = 60.0
+    idle: float = 60.0
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            object.__setattr__(self, one.name, check_seconds(f"timeouts.{one.name}", getattr(self, one.name)))
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often and how patiently a request is sent again.
+
+    Attributes:
+        max_attempts: attempts in all, the first included (1 to 100).
+        base_delay: seconds; attempt n is preceded by a random pause below ``base_delay * 2**(n-1)``.
+        max_delay: seconds; the longest pause.
+    """
+
+    max_attempts: int = 6
+    base_delay: float = 0.1
+    max_delay: float = 10.0
+
+    def __post_init__(self) -> None:
+        check_integer("retries.max_attempts", self.max_attempts, 1, 100, "attempts")
+        object.__setattr__(self, "base_delay", check_seconds("retries.base_delay", self.base_delay))
+        object.__setattr__(self, "max_delay", check_seconds("retries.max_delay", self.max_delay))
+
+
+@dataclass(frozen=True)
+class ClientSettings:
+    """Everything a client was told explicitly; None means "look in the environment and profile"."""
+
+    endpoint_url: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    credentials: Any = field(default=None, repr=False)
+    addressing_style: str = "auto"
+    verify: bool = True
+    ca_bundle: str | None = None
+    max_connections: int | None = None
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    retries: RetryPolicy = field(default_factory=RetryPolicy)
+
+    def __post_init__(self) -> None:
+        if self.addressing_style not in ("auto", "path", "virtual"):
+            raise ConfigurationError(f"addressing_style={self.addressing_style!r}: expected auto, path or virtual")
+        if not isinstance(self.verify, bool):
+            raise ConfigurationError(f"verify={self.verify!r}: expected True or False; give a CA file as ca_bundle")
+        for name in ("endpoint_url", "region", "profile", "ca_bundle"):
+            value = getattr(self, name)
+            if value is not None:
+                check_header_text(name, value)
+        if self.max_connections is not None:
+            check_integer("max_connections", self.max_connections, 1, 65536, "connections")
+        given = self.credentials
+        if given is None or given == "anonymous":
+            return
+        if not (isinstance(given, tuple) and len(given) in (2, 3) and all(isinstance(c, str | None) for c in given)):
+            raise ConfigurationError(
+                "credentials: expected None, 'anonymous' or a tuple (access key, secret key[, session token])"
+            )
+
+
+@dataclass(frozen=True)
+class DownloadSettings:
+    """How one download is cut. Sizes in bytes; None for concurrency and chunk means "by object size"."""
+
+    range_optimization: bool
+    range_threshold: int
+    range_concurrency: int | None
+    chunk_size: int | None
+
+    @classmethod
+    def resolve(
+        cls,
+        range_optimization: bool | None = None,
+        range_threshold: int | None = None,
+        range_concurrency: int | None = None,
+        chunk_size: int | None = None,
+    ) -> DownloadSettings:
+        """Keywords first, then the four ``S3DLIO_*`` variables as they are now, then the defaults."""
+        threshold_mb = _read_integer("S3DLIO_RANGE_THRESHOLD_MB", 0, MAX_OBJECT_SIZE // MIB)
+        concurrency = _read_integer("S3DLIO_RANGE_CONCURRENCY", 1, 1024)
+        chunk = _read_integer("S3DLIO_CHUNK_SIZE", 64 * KIB, MAX_PART_SIZE)
+        optimization = _read_boolean("S3DLIO_ENABLE_RANGE_OPTIMIZATION", False)
+        if range_optimization is not None:
+            if not isinstance(range_optimization, bool):
+                raise ConfigurationError(f"range_optimization={range_optimization!r} is not True or False")
+            optimization = range_optimization
+        threshold = 64 * MIB if threshold_mb is None else threshold_mb * MIB
+        if range_threshold is not None:
+            threshold = check_integer("range_threshold", range_threshold, 0, MAX_OBJECT_SIZE, "bytes")
+        if range_concurrency is not None:
+            concurrency = check_integer("range_concurrency", range_concurrency, 1, 1024, "requests")
+        if chunk_size is not None:
+            chunk = check_integer("chunk_size", chunk_size, 64 * KIB, MAX_PART_SIZE, "bytes")
+        return cls(optimization, threshold, concurrency, chunk)
+
+
+@dataclass(frozen=True)
+class MultipartUploadConfig:
+    """Settings of one multipart upload, validated when made.
+
+    Attributes:
+        part_size: bytes of every part but the last (5 MiB to 5 GiB).
+        max_in_flight: parts being uploaded at once (1 to 1024).
+        abort_on_drop: abort the upload when the writer is garbage collected unfinished.
+        content_type, cache_control, content_encoding, content_disposition: stored headers.
+        metadata: user metadata, ``x-amz-meta-*``.
+        storage_class, acl, server_side_encryption, sse_kms_key_id: S3's own values.
+        tags: object tags.
+        if_none_match: ``"*"`` writes only where no object exists.
+        if_match: ETag (with or without quotes) the object to replace must have.
+        checksum: ``"crc64nvme"``, ``"crc32c"``, ``"crc32"`` or None.
+        grow_part_size: let part sizes grow so that 5 TiB fits into 10,000 parts; False raises instead.
+        expected_size: hint in bytes; part_size is raised at once so that it fits 10,000 equal parts.
+        abort_on_failure: abort the upload on the store as soon as the writer has failed.
+
+    Raises:
+        ConfigurationError: naming the field, its value and what is allowed.
+
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+    """
+
+    part_size: int = 16 * MIB
+    max_in_flight: int = 16
+    abort_on_drop: bool = True
+    content_type: str | None = None
+    metadata: Mapping[str, str] | None = None
+    storage_class: str | None = None
+    tags: Mapping[str, str] | None = None
+    server_side_encryption: str | None = None
+    sse_kms_key_id: str | None = None
+    cache_control: str | None = None
+    content_encoding: str | None = None
+    content_disposition: str | None = None
+    acl: str | None = None
+    if_none_match: str | None = None
+    if_match: str | None = None
+    checksum: str | None = "crc64nvme"
+    grow_part_size: bool = True
+    expected_size: int | None = None
+    abort_on_failure: bool = True
+
+    def __post_init__(self) -> None:
+        part_size = check_integer(
+            "part_size", self.part_size, MIN_PART_SIZE, MAX_PART_SIZE, "bytes", "S3 parts are 5 MiB to 5 GiB"
+        )
+        check_integer("max_in_flight", self.max_in_flight, 1, 1024, "parts")
+        for name in ("abort_on_drop", "grow_part_size", "abort_on_failure"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigurationError(f"{name}={getattr(self, name)!r} is not True or False")
+        if self.expected_size is not None:
+            expected = check_integer("expected_size", self.expected_size, 0, MAX_OBJECT_SIZE, "bytes")
+            needed = -(-expected // MAX_PARTS)
+            # Whole MiB keep parts page-aligned within the caller's reservations.
+            part_size = max(part_size, -(-needed // MIB) * MIB)
+        object.__setattr__(self, "part_size", part_size)
+        object.__setattr__(self, "max_in_flight", self.max_in_flight.__index__())
+        check_object_headers(self)
+        if self.checksum is not None and self.checksum not in CHECKSUM_ALGORITHMS:
+            allowed = ", ".join(CHECKSUM_ALGORITHMS)
+            raise ConfigurationError(f"checksum={self.checksum!r}: expected one of {allowed}, or None")
+
+
+HEADER_FIELDS = {
+    "content_type": "content-type",
+    "cache_control": "cache-control",
+    "content_encoding": "content-encoding",
+    "content_disposition": "content-disposition",
+    "storage_class": "x-amz-storage-class",
+    "server_side_encryption": "x-amz-server-side-encryption",
+    "sse_kms_key_id": "x-amz-server-side-encryption-aws-kms-key-id",
+    "acl": "x-amz-acl",
+}
+
+
+def check_object_headers(config: MultipartUploadConfig) -> None:
+    """Refuse whatever could not stand in a request's headers."""
+    for name in HEADER_FIELDS:
+        value = getattr(config, name)
+        if value is not None:
+            check_header_text(name, value)
+    if config.metadata is not None:
+        object.__setattr__(config, "metadata", check_metadata(config.metadata))
+    if config.tags is not None:
+        object.__setattr__(config, "tags", check_tags(config.tags))
+    if config.if_none_match is not None and config.if_none_match != "*":
+        raise ConfigurationError(f'if_none_match={config.if_none_match!r}: S3 knows only "*"')
+    if config.if_match is not None:
+        etag = check_header_text("if_match", config.if_match).removeprefix('"').removesuffix('"')
+        if not etag or '"' in etag:
+            raise ConfigurationError(f"if_match={config.if_match!r} is not an ETag")
+        object.__setattr__(config, "if_match", etag)
+    if config.if_match is not None and config.if_none_match is not None:
+        raise ConfigurationError("if_match and if_none_match exclude each other; give one")

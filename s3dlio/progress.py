@@ -1,0 +1,36 @@
+"""The shape of progress reports, for callers that want to draw a bar.
+
+This module must never decide when to report: the writer and the reader do. It imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+
+class ProgressEvent(NamedTuple):
+    """How far a transfer has come.
+
+    Attributes:
+        operation: ``"upload"`` or ``"download"``.
+        uri: the object, as ``s3://bucket/key``.
+        bytes_done: payload bytes that have safely arrived, counted once even if they were re-sent.
+        bytes_total: payload bytes expected, or None while that is unknown.
+        parts_done: parts (upload) or ranges (download) that are finished.
+    """
+
+    operation: str
+    uri: str
+    bytes_done: int
+    bytes_total: int | None
+    parts_done: int
+
+
+class Progress(Protocol):
+    """A callable that takes a `ProgressEvent`.
+
+    It is called from worker threads, one call at a time for one transfer, and should return quickly.
+    What it raises is logged and does not disturb the transfer.
+    """
+
+    def __call__(self, event: ProgressEvent, /) -> object: ...

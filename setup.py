@@ -1,0 +1,45 @@
+"""Builds the two native modules; everything else stands in pyproject.toml.
+
+Switches, by environment: S3DLIO_DEBUG=1 (no optimisation, symbols), S3DLIO_SANITIZE=1 (address and
+undefined behaviour), S3DLIO_COVERAGE=1 (line tracing in Cython code).
+"""
+
+import os
+import sys
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+if sys.platform == "win32":
+    raise SystemExit("s3dlio needs POSIX sockets and mmap: build it on Linux or macOS")
+
+
+def switch(name: str) -> bool:
+    return os.environ.get(name, "0") not in ("", "0")
+
+
+compile_args = ["-O3", "-g0"]
+link_args = []
+macros = []
+directives = {"language_level": 3}
+if switch("S3DLIO_DEBUG"):
+    compile_args = ["-O0", "-g"]
+if switch("S3DLIO_SANITIZE"):
+    sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+    compile_args = ["-O1", "-g", "-fno-omit-frame-pointer", *sanitizers]
+    link_args = sanitizers
+if switch("S3DLIO_COVERAGE"):
+    directives["linetrace"] = True
+    macros = [("CYTHON_TRACE_NOGIL", "1"), ("CYTHON_USE_SYS_MONITORING", "0")]
+
+extensions = [
+    Extension(
+        f"s3dlio.{name}",
+        [f"s3dlio/{name}.pyx"],
+        extra_compile_args=compile_args,
+        extra_link_args=link_args,
+        define_macros=macros,
+    )
+    for name in ("_buffers", "_exchange")
+]
+setup(ext_modules=cythonize(extensions, compiler_directives=directives))

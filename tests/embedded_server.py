@@ -1,0 +1,105 @@
+"""An S3 server in a process of its own: moto, corrected where it answers wrongly about checksums.
+
+Run it as ``python tests/embedded_server.py``: it prints its URL and serves on loopback until its standard
+input closes, so that it never outlives whoever started it. The tests and ``make demo`` use it.
+
+Corrections, all on the server's side: a PutObject's ``x-amz-checksum-*`` header is verified, stored and
+reported; an UploadPart's is verified and echoed; Complete refuses a combined checksum that the parts do not have.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from awscrt import checksums
+from flask import request
+from moto.s3 import models
+from moto.s3.exceptions import S3ClientError
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+FUNCTIONS: dict[str, tuple[Callable[[bytes], int], int]] = {
+    "CRC64NVME": (checksums.crc64nvme, 8),
+    "CRC32C": (checksums.crc32c, 4),
+    "CRC32": (checksums.crc32, 4),
+}
+
+
+def checksum_of(algorithm: str, data: bytes) -> str:
+    function, size = FUNCTIONS[algorithm]
+    return base64.b64encode(function(data).to_bytes(size, "big")).decode()
+
+
+class ChecksumMismatch(S3ClientError):  # type: ignore[misc]
+    code = 400
+
+    def __init__(self) -> None:
+        super().__init__("XAmzContentChecksumMismatch", "The provided checksum does not match what was computed.")
+
+
+original_complete = models.FakeMultipart.complete
+
+
+def complete(self: Any, body: Any) -> Any:
+    """Completes with the checksum of the whole object, and refuses a wrong one."""
+    value, etag, details = original_complete(self, body)
+    algorithm = self.metadata.get("x-amz-checksum-algorithm")
+    if algorithm not in FUNCTIONS or self.metadata.get("x-amz-checksum-type") != "FULL_OBJECT":
+        return value, etag, details
+    computed = checksum_of(algorithm, value)
+    claimed = request.headers.get(f"x-amz-checksum-{algorithm.lower()}")
+    if claimed is not None and claimed != computed:
+        raise ChecksumMismatch
+    return value, etag, ("FULL_OBJECT", computed, details[2])
+
+
+class VerifyChecksums:
+    """WSGI middleware: verifies the checksum header of a PUT before moto sees the request."""
+
+    def __init__(self, application: Any) -> None:
+        self.application = application
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        for algorithm in FUNCTIONS:
+            claimed = environ.get(f"HTTP_X_AMZ_CHECKSUM_{algorithm}")
+            if environ["REQUEST_METHOD"] == "PUT" and claimed is not None:
+                body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+                if checksum_of(algorithm, body) != claimed:
+                    return self.refuse(start_response)
+                environ["wsgi.input"] = io.BytesIO(body)
+                environ["HTTP_X_AMZ_SDK_CHECKSUM_ALGORITHM"] = algorithm
+        return self.application(environ, start_response)  # type: ignore[no-any-return]
+
+    def refuse(self, start_response: Any) -> Iterable[bytes]:
+        document = (
+            b"<Error><Code>XAmzContentChecksumMismatch</Code>"
+            b"<Message>The provided checksum does not match what was computed.</Message></Error>"
+        )
+        headers = [("Content-Type", "application/xml"), ("Content-Length", str(len(document))), ("Connection", "close")]
+        start_response("400 Bad Request", headers)
+        return [document]
+
+
+class QuietHandler(WSGIRequestHandler):
+    def log(self, *arguments: Any) -> None:
+        pass
+
+
+def main() -> None:
+    models.FakeMultipart.complete = complete
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    application = VerifyChecksums(DomainDispatcherApplication(create_backend_app))
+    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=QuietHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(f"http://127.0.0.1:{server.server_port}", flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,374 @@
+"""`_xml`: documents as stores send them, documents as stores read them, and what is refused."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from urllib.parse import quote_plus
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from s3dlio import _xml
+from s3dlio._xml import CompletedPart, ErrorDocument, MalformedResponse
+
+NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
+patient = settings(deadline=None)
+xml_text = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\ufffe\uffff").filter(
+        lambda c: c >= " " or c in "\t\n\r"
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+PARSERS: dict[str, Callable[[bytes], object]] = {
+    "parse_create_upload": _xml.parse_create_upload,
+    "parse_complete": _xml.parse_complete,
+    "parse_copy_part": _xml.parse_copy_part,
+    "parse_list_parts": _xml.parse_list_parts,
+    "parse_list_objects_v2": _xml.parse_list_objects_v2,
+    "parse_list_uploads": _xml.parse_list_uploads,
+    "parse_delete_result": _xml.parse_delete_result,
+    "parse_list_buckets": _xml.parse_list_buckets,
+}
+
+
+def document(root: str, content: str, *, namespace: str = f' xmlns="{NAMESPACE}"') -> bytes:
+    return f"{DECLARATION}<{root}{namespace}>{content}</{root}>".encode()
+
+
+def written(text: str) -> str:
+    return escape(text, {"\r": "&#13;"})
+
+
+# --------------------------------------------------------------------------------------------------- errors
+
+
+def test_an_error_document_is_read_whole() -> None:
+    body = (
+        b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>PermanentRedirect</Code><Message>Go &amp; see'
+        b"</Message><Bucket>b</Bucket><Region>eu-west-1</Region><RequestId>R1</RequestId><HostId>H1</HostId></Error>"
+    )
+    expected = ErrorDocument("PermanentRedirect", "Go & see", "R1", "H1", "eu-west-1")
+    assert _xml.parse_error(body) == expected
+
+
+def test_an_error_document_needs_only_a_code() -> None:
+    assert _xml.parse_error(b"<Error><Code>SlowDown</Code><Message/></Error>") == ErrorDocument("SlowDown")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"   ",
+        b"<html><body>502 Bad Gateway</body></html>",
+        b"Service Unavailable",
+        b"<Error><Message>no code</Message></Error>",
+        b"<Error><Code>Cut",
+        b"<!DOCTYPE html><Error><Code>X</Code></Error>",
+        b"\x00\xff\xfe",
+        b'{"error": "json"}',
+    ],
+)
+def test_what_is_no_error_document_is_none(body: bytes) -> None:
+    assert _xml.parse_error(body) is None
+
+
+@patient
+@given(st.binary(max_size=200))
+def test_no_bytes_make_the_error_parser_raise(body: bytes) -> None:
+    found = _xml.parse_error(body)
+    assert found is None or found.code
+
+
+# ------------------------------------------------------------------------------------------------ multipart
+
+
+def test_the_upload_id_is_read() -> None:
+    body = document("InitiateMultipartUploadResult", "<Bucket>b</Bucket><Key>k</Key><UploadId>a+/=</UploadId>")
+    assert _xml.parse_create_upload(body) == "a+/="
+
+
+def test_a_create_without_an_id_is_malformed() -> None:
+    with pytest.raises(MalformedResponse, match="lacks UploadId"):
+        _xml.parse_create_upload(document("InitiateMultipartUploadResult", "<UploadId/>"))
+
+
+@pytest.mark.parametrize("namespace", [f' xmlns="{NAMESPACE}"', "", ' xmlns="http://other.example/"'])
+def test_the_namespace_does_not_matter(namespace: str) -> None:
+    body = document("InitiateMultipartUploadResult", "<UploadId>u</UploadId>", namespace=namespace)
+    assert _xml.parse_create_upload(body) == "u"
+
+
+def test_a_completion_is_read_with_its_checksums() -> None:
+    body = document(
+        "CompleteMultipartUploadResult",
+        "<Location>l</Location><ETag>&#34;abc-2&#34;</ETag><ChecksumCRC64NVME>AAAAAAAAAAE=</ChecksumCRC64NVME>"
+        "<ChecksumType>FULL_OBJECT</ChecksumType>",
+    )
+    assert _xml.parse_complete(body) == ("abc-2", {"ChecksumCRC64NVME": "AAAAAAAAAAE="})
+
+
+@pytest.mark.parametrize("blanks", [b" ", b"\n\n", b" \r\n\t" * 1000])
+def test_white_space_before_a_completion_is_skipped(blanks: bytes) -> None:
+    body = blanks + document("CompleteMultipartUploadResult", "<ETag>e</ETag>")
+    assert _xml.parse_complete(body) == ("e", {})
+
+
+def test_white_space_between_declaration_and_completion_is_skipped() -> None:
+    body = DECLARATION.encode() + b" " * 500 + b"<CompleteMultipartUploadResult><ETag>e</ETag>"
+    assert _xml.parse_complete(body + b"</CompleteMultipartUploadResult>") == ("e", {})
+
+
+def test_an_error_inside_a_successful_completion_is_found() -> None:
+    body = b"  \n" + DECLARATION.encode() + b"<Error><Code>InternalError</Code><RequestId>R</RequestId></Error>"
+    assert _xml.parse_complete(body) == ErrorDocument("InternalError", request_id="R")
+
+
+def test_a_completion_without_an_etag_is_malformed() -> None:
+    with pytest.raises(MalformedResponse, match="lacks ETag"):
+        _xml.parse_complete(document("CompleteMultipartUploadResult", "<Key>k</Key>"))
+
+
+@pytest.mark.parametrize("root", ["CopyPartResult", "CopyObjectResult"])
+def test_a_copy_is_read(root: str) -> None:
+    body = document(root, '<LastModified>2024-01-02T03:04:05Z</LastModified><ETag>"e"</ETag>')
+    assert _xml.parse_copy_part(body) == ("e", {})
+
+
+def test_an_error_inside_a_successful_copy_is_found() -> None:
+    assert _xml.parse_copy_part(b"<Error><Code>SlowDown</Code></Error>") == ErrorDocument("SlowDown")
+
+
+def test_the_document_of_a_completion_is_what_s3_documents() -> None:
+    parts = [CompletedPart(1, "aa"), CompletedPart(2, "bb", ("ChecksumCRC32", "AAAAAA=="))]
+    assert _xml.complete_document(parts) == (
+        b'<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+        b'<Part><PartNumber>1</PartNumber><ETag>"aa"</ETag></Part>'
+        b'<Part><PartNumber>2</PartNumber><ETag>"bb"</ETag><ChecksumCRC32>AAAAAA==</ChecksumCRC32></Part>'
+        b"</CompleteMultipartUpload>"
+    )
+
+
+@patient
+@given(st.lists(st.builds(CompletedPart, st.integers(1, 10_000), xml_text, st.none() | st.tuples(
+    st.sampled_from(["ChecksumCRC32", "ChecksumCRC64NVME"]), xml_text))))  # fmt: skip
+def test_a_written_completion_reads_back(parts: list[CompletedPart]) -> None:
+    root = ElementTree.fromstring(_xml.complete_document(parts))
+    assert root.tag == f"{{{NAMESPACE}}}CompleteMultipartUpload"
+    read = []
+    for part in root:
+        number, etag, *checksum = [(child.tag.removeprefix(f"{{{NAMESPACE}}}"), child.text) for child in part]
+        assert (number[0], etag[0]) == ("PartNumber", "ETag")
+        read.append((int(number[1] or ""), (etag[1] or "")[1:-1], checksum[0] if checksum else None))
+    assert read == parts
+
+
+def test_a_page_of_parts_is_read() -> None:
+    body = document(
+        "ListPartsResult",
+        "<PartNumberMarker>0</PartNumberMarker><NextPartNumberMarker>3</NextPartNumberMarker>"
+        "<IsTruncated>true</IsTruncated>"
+        '<Part><PartNumber>1</PartNumber><ETag>"a"</ETag><Size>5242880</Size><ChecksumCRC32>AAAAAA==</ChecksumCRC32>'
+        "</Part><Part><PartNumber>3</PartNumber><ETag>b</ETag><Size>7</Size></Part>",
+    )
+    page = _xml.parse_list_parts(body)
+    assert page.parts == [(1, "a", 5242880, {"ChecksumCRC32": "AAAAAA=="}), (3, "b", 7, {})]
+    assert (page.is_truncated, page.next_marker) == (True, 3)
+
+
+def test_an_upload_without_parts_is_an_empty_page() -> None:
+    assert _xml.parse_list_parts(document("ListPartsResult", "<IsTruncated>false</IsTruncated>")) == (
+        [],
+        False,
+        None,
+    )
+
+
+@pytest.mark.parametrize("size", ["-1", "many", "1.5", "1_0", "9" * 5000, "٣"])
+def test_a_size_that_is_no_number_is_malformed(size: str) -> None:
+    part = f"<Part><PartNumber>1</PartNumber><ETag>a</ETag><Size>{size}</Size></Part>"
+    with pytest.raises(MalformedResponse, match="Size of Part"):
+        _xml.parse_list_parts(document("ListPartsResult", part))
+
+
+# ------------------------------------------------------------------------------------------------- listings
+
+
+def test_a_page_of_objects_is_read() -> None:
+    body = document(
+        "ListBucketResult",
+        "<IsTruncated>true</IsTruncated><NextContinuationToken>t/+=</NextContinuationToken>"
+        "<Contents><Key>a&amp;b</Key><LastModified>2024-01-02T03:04:05.678Z</LastModified>"
+        "<ETag>&quot;e&quot;</ETag><Size>7</Size><StorageClass>STANDARD</StorageClass></Contents>"
+        "<CommonPrefixes><Prefix>dir/</Prefix></CommonPrefixes>",
+    )
+    page = _xml.parse_list_objects_v2(body)
+    modified = datetime(2024, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
+    assert page.objects == [("a&b", 7, "e", modified, "STANDARD")]
+    assert page[1:] == (["dir/"], True, "t/+=")
+
+
+@patient
+@given(st.lists(xml_text, max_size=5), st.lists(xml_text, max_size=3))
+def test_listed_keys_are_read_exactly(keys: list[str], prefixes: list[str]) -> None:
+    content = "".join(f"<Contents><Key>{written(k)}</Key><Size>0</Size></Contents>" for k in keys)
+    content += "".join(f"<CommonPrefixes><Prefix>{written(p)}</Prefix></CommonPrefixes>" for p in prefixes)
+    page = _xml.parse_list_objects_v2(document("ListBucketResult", content))
+    assert [one.key for one in page.objects] == keys
+    assert page.common_prefixes == prefixes
+
+
+@patient
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40), max_size=5))
+def test_percent_encoded_keys_are_decoded(keys: list[str]) -> None:
+    content = "<EncodingType>url</EncodingType>"
+    content += "".join(f"<Contents><Key>{quote_plus(k, safe='/')}</Key><Size>0</Size></Contents>" for k in keys)
+    page = _xml.parse_list_objects_v2(document("ListBucketResult", content))
+    assert [one.key for one in page.objects] == keys
+
+
+def test_percent_signs_are_kept_where_the_store_did_not_encode() -> None:
+    content = "<Contents><Key>100%25+1</Key><Size>0</Size></Contents>"
+    page = _xml.parse_list_objects_v2(document("ListBucketResult", content))
+    assert page.objects[0].key == "100%25+1"
+
+
+def test_an_empty_bucket_is_an_empty_page() -> None:
+    body = document("ListBucketResult", "<Prefix/><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated>")
+    assert _xml.parse_list_objects_v2(body) == ([], [], False, None)
+
+
+def test_a_date_that_is_none_is_malformed() -> None:
+    content = "<Contents><Key>k</Key><Size>0</Size><LastModified>yesterday</LastModified></Contents>"
+    with pytest.raises(MalformedResponse, match="LastModified of Contents is 'yesterday'"):
+        _xml.parse_list_objects_v2(document("ListBucketResult", content))
+
+
+def test_a_date_without_a_zone_is_in_utc() -> None:
+    content = "<Buckets><Bucket><Name>b</Name><CreationDate>2024-01-02T03:04:05</CreationDate></Bucket></Buckets>"
+    page = _xml.parse_list_buckets(document("ListAllMyBucketsResult", content))
+    assert page.buckets[0].created == datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def test_a_page_of_uploads_is_read() -> None:
+    body = document(
+        "ListMultipartUploadsResult",
+        "<EncodingType>url</EncodingType><NextKeyMarker>a+b</NextKeyMarker>"
+        "<NextUploadIdMarker>u+1</NextUploadIdMarker><IsTruncated>true</IsTruncated>"
+        "<Upload><Key>a+b</Key><UploadId>u+1</UploadId><Initiated>2024-01-02T03:04:05Z</Initiated></Upload>"
+        "<CommonPrefixes><Prefix>d%2F</Prefix></CommonPrefixes>",
+    )
+    page = _xml.parse_list_uploads(body)
+    assert page.uploads == [("a b", "u+1", datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC))]
+    assert page[1:] == (["d/"], True, "a b", "u+1")
+
+
+def test_a_page_of_buckets_is_read() -> None:
+    body = document(
+        "ListAllMyBucketsResult",
+        "<Owner><ID>o</ID></Owner><Buckets><Bucket><Name>one</Name></Bucket><Bucket><Name>two</Name></Bucket>"
+        "</Buckets><ContinuationToken>t</ContinuationToken>",
+    )
+    assert _xml.parse_list_buckets(body) == ([("one", None), ("two", None)], "t")
+
+
+# ------------------------------------------------------------------------------------------ delete and create
+
+
+def test_the_outcome_of_each_deleted_key_is_read() -> None:
+    body = document(
+        "DeleteResult",
+        "<Deleted><Key>gone</Key></Deleted>"
+        "<Error><Key>kept</Key><Code>AccessDenied</Code><Message>no</Message></Error>"
+        "<Error><Key>old</Key><VersionId>v</VersionId><Code>InternalError</Code></Error>",
+    )
+    assert _xml.parse_delete_result(body) == (
+        ["gone"],
+        [("kept", None, "AccessDenied", "no"), ("old", "v", "InternalError", None)],
+    )
+
+
+def test_a_quiet_delete_without_failures_is_empty() -> None:
+    assert _xml.parse_delete_result(document("DeleteResult", "")) == ([], [])
+
+
+@patient
+@given(st.lists(xml_text, max_size=6), st.booleans())
+def test_keys_to_delete_read_back_exactly(keys: list[str], quiet: bool) -> None:
+    root = ElementTree.fromstring(_xml.delete_document(keys, quiet=quiet))
+    assert [one.text for one in root.iterfind("{*}Object/{*}Key")] == keys
+    assert root.findtext("{*}Quiet") == ("true" if quiet else "false")
+
+
+@pytest.mark.parametrize("character", ["\x00", "\x08", "\x1f", "\ud800", "\ufffe", "\uffff"])
+def test_a_key_that_xml_cannot_express_is_refused(character: str) -> None:
+    with pytest.raises(ValueError, match="cannot stand in an XML document"):
+        _xml.delete_document(["fine", f"bad{character}"])
+
+
+def test_creating_a_bucket_in_us_east_1_sends_no_document() -> None:
+    assert _xml.create_bucket_document("us-east-1") == b""
+
+
+def test_creating_a_bucket_elsewhere_names_the_region() -> None:
+    root = ElementTree.fromstring(_xml.create_bucket_document("eu-west-1"))
+    assert root.findtext("{*}LocationConstraint") == "eu-west-1"
+
+
+# --------------------------------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize("name", sorted(PARSERS))
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"not xml",
+        b"<html></html>",
+        b"<ListBucketResult><Contents>",
+        b"<a></b>",
+        b'<?xml version="1.0" encoding="no-such"?><ListBucketResult/>',
+        b"<p:ListBucketResult/>",
+        b"<Unknown/>",
+        b"<DeleteResult>\xff</DeleteResult>",
+        b"<DeleteResult>&nbsp;</DeleteResult>",
+        b"<DeleteResult/><DeleteResult/>",
+    ],
+)
+def test_another_answer_is_malformed(name: str, body: bytes) -> None:
+    with pytest.raises(MalformedResponse):
+        PARSERS[name](body)
+
+
+def test_a_malformed_response_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="is a 'html' document; expected ListPartsResult"):
+        _xml.parse_list_parts(b"<html/>")
+
+
+@pytest.mark.parametrize(
+    "doctype",
+    [
+        b"<!DOCTYPE DeleteResult>",
+        b'<!DOCTYPE DeleteResult SYSTEM "file:///etc/passwd">',
+        b'<!DOCTYPE DeleteResult [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]>',
+        b'<!DOCTYPE DeleteResult [<!ENTITY x SYSTEM "file:///etc/passwd">]>',
+    ],
+)
+def test_a_doctype_is_refused_and_with_it_every_entity(doctype: bytes) -> None:
+    with pytest.raises(MalformedResponse, match="DOCTYPE"):
+        _xml.parse_delete_result(doctype + b"<DeleteResult><Deleted><Key>&x;</Key></Deleted></DeleteResult>")
+
+
+def test_an_oversized_document_is_refused_unread() -> None:
+    with pytest.raises(MalformedResponse, match="S3's have at most"):
+        _xml.parse_delete_result(b"<" * (_xml.MAX_DOCUMENT + 1))
+
+
+def test_a_deeply_nested_document_is_refused() -> None:
+    with pytest.raises(MalformedResponse, match="nests more than"):
+        _xml.parse_delete_result(b"<a>" * 100_000)
