@@ -1,4 +1,4 @@
-"""Builds the two native modules; everything else stands in pyproject.toml.
+"""Builds the native modules; everything else stands in pyproject.toml.
 
 Switches, by environment: S3DLIO_DEBUG=1 (no optimisation, symbols), S3DLIO_SANITIZE=1 (address and
 undefined behaviour), S3DLIO_COVERAGE=1 (line tracing in Cython code).
@@ -40,6 +40,6 @@ extensions = [
         extra_link_args=link_args,
         define_macros=macros,
     )
-    for name in ("_buffers", "_exchange")
+    for name in ("_buffers", "_views", "_exchange")
 ]
 setup(ext_modules=cythonize(extensions, compiler_directives=directives))

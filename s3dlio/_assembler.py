@@ -136,6 +136,12 @@ class Assembler:
         index = next(i for i, segment in enumerate(self._segments) if segment is old)
         self._segments[index : index + 1] = new
 
+    def clear(self) -> list[Segment]:
+        """Forgets what waits and returns it; the caller counts the uses down."""
+        segments, self._segments = self._segments, []
+        self.waiting = 0
+        return segments
+
     def _append(self, owner: Owner, offset: int, length: int) -> None:
         last = self._segments[-1] if self._segments else None
         if last is not None and last.owner is owner and last.offset + last.length == offset:

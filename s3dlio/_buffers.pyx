@@ -2,10 +2,11 @@
 """Page-aligned payload memory and the buffers that hand it out.
 
 `BufferPool` is a page-run allocator over anonymous mappings; `Buffer` is one run with the buffer
-protocol; `FlatView` shows the bytes of any other exporter. Nothing here takes a lock, starts a thread
-or does I/O beyond mapping memory: only the GIL guards the structure, because buffers are given back
-inside finalizers. Callers are `_payload`, the writer and the reader.
+protocol. Nothing here takes a lock, starts a thread or does I/O beyond mapping memory: only the GIL
+guards the structure, because buffers are given back inside finalizers. Callers are `_payload` and its users.
 """
+
+from s3dlio._memory import available_memory
 
 cimport cython
 from cpython.buffer cimport (
@@ -30,10 +31,6 @@ cdef extern from *:
     #include <errno.h>
     #include <sys/mman.h>
     #include <unistd.h>
-
-    #if !defined(MAP_ANONYMOUS) && defined(MAP_ANON)
-    #define MAP_ANONYMOUS MAP_ANON
-    #endif
 
     /* The values of all Linux architectures, for headers that are older than the kernel. */
     #if defined(__linux__) && !defined(MADV_HUGEPAGE)
@@ -405,66 +402,6 @@ cdef class BufferPool:
             free(block)
 
 
-# Mount point, limit, usage and prefix of the statistics, by hierarchy: 2 and 1.
-cdef tuple CGROUP_FILES = (
-    ("/sys/fs/cgroup", "memory.max", "memory.current", ""),
-    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
-)
-
-
-def available_memory(root=""):
-    """Bytes that the machine and every cgroup around this process can still give; None where nothing tells.
-
-    File cache counts as available: the kernel drops it before it refuses memory (Linux documentation,
-    cgroup-v2, ``memory.current`` and ``memory.stat``; proc(5), ``MemAvailable``).
-
-    Args:
-        root: where ``/proc`` and ``/sys`` are found.
-    """
-    amounts = []
-    for line in _lines(f"{root}/proc/meminfo"):
-        if line.startswith("MemAvailable:"):
-            amounts.append(int(line.split()[1]) * 1024)
-    for line in _lines(f"{root}/proc/self/cgroup"):
-        _, controllers, group = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        group = group.rstrip("/")
-        while True:  # a limit of any group above holds too
-            rest = _cgroup_rest(root, group, CGROUP_FILES[1 if controllers else 0])
-            if rest is not None:
-                amounts.append(rest)
-            if not group:
-                break
-            group = group.rpartition("/")[0]
-    return max(min(amounts), 0) if amounts else None
-
-
-cdef _cgroup_rest(root, group, files):
-    """Bytes that one cgroup can still give; None where it is not seen from here or has no limit."""
-    mount, limit_file, usage_file, prefix = files
-    folder = f"{root}{mount}{group}"
-    limit = "".join(_lines(f"{folder}/{limit_file}"))
-    usage = "".join(_lines(f"{folder}/{usage_file}"))
-    if not limit.isdigit() or not usage.isdigit():
-        return None
-    rest = int(limit) - int(usage)
-    for line in _lines(f"{folder}/memory.stat"):
-        name, _, value = line.partition(" ")
-        if name in (f"{prefix}inactive_file", f"{prefix}active_file"):
-            rest += int(value)
-    return rest
-
-
-cdef list _lines(path):
-    """The lines of a small text file; none where it cannot be read."""
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read().splitlines()
-    except OSError:
-        return []
-
-
 @cython.final
 @cython.no_gc  # refers to its pool only, which refers to nothing
 cdef class Buffer:
@@ -557,127 +494,4 @@ cdef class Buffer:
     cdef int _check(self) except -1:
         if self._memory == NULL:
             raise ValueError("this buffer was released")
-        return 0
-
-
-def gather_copy(destination, offset, source, source_offset, length):
-    """Copies `length` bytes between two C-contiguous buffers of any format, with the GIL released.
-
-    Raises:
-        ValueError: the bytes lie outside one of the buffers.
-        BufferError: `destination` is read-only.
-    """
-    cdef Py_ssize_t to_offset = _clipped(offset, NULL)
-    cdef Py_ssize_t from_offset = _clipped(source_offset, NULL)
-    cdef Py_ssize_t count = _clipped(length, NULL)
-    cdef Py_buffer to
-    cdef Py_buffer origin
-    PyObject_GetBuffer(destination, &to, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
-    try:
-        PyObject_GetBuffer(source, &origin, PyBUF_C_CONTIGUOUS)
-        try:
-            _check_span("destination", to_offset, count, to.len)
-            _check_span("source", from_offset, count, origin.len)
-            if count:  # the address of an empty buffer may be NULL
-                with nogil:  # both may be the same memory, so the spans may overlap
-                    memmove(<char*>to.buf + to_offset, <char*>origin.buf + from_offset, count)
-        finally:
-            PyBuffer_Release(&origin)
-    finally:
-        PyBuffer_Release(&to)
-
-
-cdef int _check_span(str name, Py_ssize_t offset, Py_ssize_t length, Py_ssize_t size) except -1:
-    if offset < 0 or length < 0 or offset > size or length > size - offset:
-        raise ValueError(f"{length} bytes from offset {offset} on lie outside the {size} bytes of the {name}")
-    return 0
-
-
-@cython.no_gc_clear  # the held buffer has to be released, not cleared, or its exporter stays locked
-cdef class FlatView:
-    """Read-only bytes [offset, offset + length) of any C-contiguous buffer, whatever its format and shape.
-
-    Args:
-        source: the exporter; its buffer is held until the last export of this view is gone.
-        offset: first byte.
-        length: number of bytes; None for the rest.
-        readonly: False passes writability on where the source has it.
-
-    Raises:
-        ValueError: the range lies outside the source, or the view was released.
-        BufferError: `release` while an export lives.
-    """
-
-    cdef Py_buffer _held           # keeps the source's memory alive and in place
-    cdef bint _holds
-    cdef readonly object source    # what slices are cut from, so that they do not depend on this view
-    cdef readonly Py_ssize_t offset
-    cdef char* _start
-    cdef Py_ssize_t _length
-    cdef Py_ssize_t _exports
-    cdef bint _readonly
-    # Exports of one view at a time share these; they live as long as the view does.
-    cdef Py_ssize_t _shape[1]
-    cdef Py_ssize_t _strides[1]
-
-    def __cinit__(self, source, offset=0, length=None, *, bint readonly=True):
-        cdef int flags = PyBUF_C_CONTIGUOUS if readonly else (PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
-        # The format is not asked for: NumPy cannot name that of a datetime64, whose bytes are bytes all the same.
-        PyObject_GetBuffer(source, &self._held, flags)
-        self._holds = True
-        cdef Py_ssize_t first = _clipped(offset, NULL)
-        # An offset outside makes no rest; the check names it.
-        cdef Py_ssize_t count = max(self._held.len - max(first, 0), 0) if length is None else _clipped(length, NULL)
-        _check_span("source", first, count, self._held.len)
-        self.source = source
-        self.offset = first
-        self._start = <char*>self._held.buf + first
-        self._length = count
-        self._readonly = readonly
-        self._exports = 0
-        self._strides[0] = 1
-
-    def __dealloc__(self):
-        # Exports hold a reference to this view, so none is left here.
-        if self._holds:
-            PyBuffer_Release(&self._held)
-
-    def __len__(self):
-        self._check()
-        return self._length
-
-    def __getbuffer__(self, Py_buffer* buffer, int flags):
-        self._check()
-        if (flags & PyBUF_WRITABLE) == PyBUF_WRITABLE and self._readonly:
-            raise BufferError("these bytes are read-only")
-        self._shape[0] = self._length
-        buffer.buf = self._start
-        buffer.obj = self
-        buffer.len = self._length
-        buffer.itemsize = 1
-        buffer.readonly = self._readonly
-        buffer.ndim = 1
-        buffer.format = BYTE_FORMAT if (flags & PyBUF_FORMAT) == PyBUF_FORMAT else NULL
-        buffer.shape = self._shape if (flags & PyBUF_ND) == PyBUF_ND else NULL
-        buffer.strides = self._strides if (flags & PyBUF_STRIDES) == PyBUF_STRIDES else NULL
-        buffer.suboffsets = NULL
-        buffer.internal = NULL
-        self._exports += 1
-
-    def __releasebuffer__(self, Py_buffer* buffer):
-        self._exports -= 1
-
-    def release(self):
-        """Lets go of the source; the view is unusable afterwards."""
-        if not self._holds:
-            return
-        if self._exports:
-            raise BufferError(f"{self._exports} exports of this view are alive; let go of them first")
-        self._holds = False
-        self.source = None
-        PyBuffer_Release(&self._held)
-
-    cdef int _check(self) except -1:
-        if not self._holds:
-            raise ValueError("this view was released")
         return 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any, Self, SupportsIndex
 
-from ._buffers import FlatView
+from ._views import FlatView
 
 
 class BytesView(FlatView):

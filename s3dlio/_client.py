@@ -11,17 +11,19 @@ import errno
 import logging
 import os
 import random
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 from . import _http, _retry, _xml
 from ._connections import Connections, Lease
 from ._credentials import CredentialSource
 from ._drivers import drivers
 from ._exchange import Exchange, Outcome
+from ._kept import without_traceback
 from ._signing import Signer
 from ._uri import Endpoint, Target, aws_endpoint
 from .config import ClientSettings, environment_fingerprint
@@ -174,7 +176,7 @@ class Service:
             elapsed = time.monotonic() - started
             decision = _retry.classify(outcome, attempt, elapsed, self.settings.retries, random.random())
             if decision.verdict is not _retry.Verdict.RETRY:
-                failed.raise_for(request, attempt, elapsed, uncertain)
+                raise failed.as_error(request, attempt, elapsed, uncertain) from failed.error
             log.info("%s attempt %d: %s; again in %.2f s", request.operation, attempt, failed, decision.delay)
             scope.pause(decision.delay)
 
@@ -188,8 +190,7 @@ class Service:
                     if not stale:
                         return self._conclude(request, exchange, lease, scope)
         except TransportError as error:
-            kind = _retry.Failure.TIMEOUT if isinstance(error, TimeoutError) else _retry.Failure.CONNECT
-            return _Failed(kind, error)
+            return _Failed(_connect_failure(error), error)
         raise AssertionError("a fresh connection is never stale")
 
     def _exchange(self, request: Request, target: Target, lease: Lease, scope: CancelScope) -> Exchange:
@@ -286,14 +287,22 @@ class Service:
 
 def _run(exchange: Exchange) -> None:
     """Hands the exchange to a driver and sleeps until it ends; an interrupt ends it first."""
-    drivers().submit(exchange)
     try:
+        drivers().submit(exchange)
         exchange.wait(None)
     except BaseException:
         # The driver must have let go of the caller's memory before the interrupt travels on.
         exchange.cancel()
         exchange.wait(None)
         raise
+
+
+def _connect_failure(error: TransportError) -> _retry.Failure:
+    if isinstance(error, TimeoutError):
+        return _retry.Failure.TIMEOUT
+    if isinstance(error.__cause__, ssl.SSLCertVerificationError):
+        return _retry.Failure.UNTRUSTED
+    return _retry.Failure.CONNECT
 
 
 def _closed_unused(exchange: Exchange) -> bool:
@@ -329,7 +338,7 @@ class _Failed:
 
     def __init__(self, failure: _retry.Failure | None, error: Exception | None, *, sent: bool = False) -> None:
         self.failure = failure
-        self.error = error
+        self.error = None if error is None else without_traceback(error)
         self.status: int | None = None
         self.code: str | None = None
         self.message: str | None = None
@@ -365,11 +374,12 @@ class _Failed:
     def __str__(self) -> str:
         return str(self.error) if self.error else f"status {self.status} ({self.code})"
 
-    def raise_for(self, request: Request, attempts: int, elapsed: float, uncertain: bool) -> NoReturn:
+    def as_error(self, request: Request, attempts: int, elapsed: float, uncertain: bool) -> S3Error | TransportError:
+        """What the caller is told. No frame of the raising may name it: that would be a cycle."""
         if self.status is not None:
             error = s3_error(request, self.status, self.code, self.message, self.request_id, self.host_id, attempts)
             error.uncertain = uncertain
-            raise error from self.error
+            return error
         place = "" if request.bucket is None else f" of s3://{request.bucket}/{request.key}"
         part = "" if request.part_number is None else f", part {request.part_number}"
         times = "1 attempt" if attempts == 1 else f"{attempts} attempts"
@@ -377,7 +387,7 @@ class _Failed:
         error_class = TimeoutError if isinstance(self.error, builtins.TimeoutError) else TransportError
         raised = error_class(text)
         raised.uncertain = uncertain
-        raise raised from self.error
+        return raised
 
 
 _THROTTLES = ("SlowDown", "TooManyRequests", "RequestLimitExceeded", "Throttling", "ThrottlingException")

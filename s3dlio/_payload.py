@@ -8,7 +8,8 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from ._buffers import BufferPool, FlatView
+from ._buffers import BufferPool
+from ._views import FlatView
 from .config import pool_idle_limit
 
 _lock = threading.Lock()
@@ -36,19 +37,25 @@ def flat_view(data: Any, name: str = "data", *, writable: bool = False) -> memor
     if hasattr(data, "__cuda_array_interface__"):
         raise TypeError(f"{name} lives on a device; copy it to host memory first, for example with .cpu().numpy()")
     try:
-        view = memoryview(data)
+        view = memoryview(FlatView(data, readonly=not writable))
     except (TypeError, ValueError, BufferError) as error:
-        remedy = "give bytes, a memoryview or a C-contiguous NumPy array (a CPU tensor by .numpy())"
-        raise TypeError(
-            f"{name} of type {type(data).__name__} offers no buffer of bytes ({error}); {remedy}"
-        ) from error
-    if not view.c_contiguous:
-        raise ValueError(f"{name} is not C-contiguous; copy it first, for example with numpy.ascontiguousarray")
-    if writable and view.readonly:
-        raise ValueError(f"{name} is read-only; give writable memory such as a bytearray or a NumPy array")
-    if view.nbytes == 0:
+        raise _refusal(data, name, writable, error) from error
+    if len(view) == 0:
         return memoryview(bytearray() if writable else b"")
-    if view.ndim == 1 and view.format == "B":
-        return view
-    # memoryview.cast refuses records, complex numbers and the like; these bytes are what they are.
-    return memoryview(FlatView(view, readonly=view.readonly))
+    return view
+
+
+def _refusal(data: Any, name: str, writable: bool, error: Exception) -> Exception:
+    """Why a buffer cannot be taken, and what to do."""
+    try:
+        view: Any = memoryview(data)
+    except (TypeError, ValueError, BufferError):
+        view = getattr(data, "data", None) if hasattr(data, "__array_interface__") else None
+    if not isinstance(view, memoryview):
+        remedy = "give bytes, a memoryview or a C-contiguous NumPy array (a CPU tensor by .numpy())"
+        return TypeError(f"{name} of type {type(data).__name__} offers no buffer of bytes ({error}); {remedy}")
+    if not view.c_contiguous:
+        return ValueError(f"{name} is not C-contiguous; copy it first, for example with numpy.ascontiguousarray")
+    if writable and view.readonly:
+        return ValueError(f"{name} is read-only; give writable memory such as a bytearray or a NumPy array")
+    return error

@@ -24,6 +24,7 @@ class Failure(enum.Enum):
     """How an attempt ended without an answer."""
 
     CONNECT = "connect"
+    UNTRUSTED = "untrusted"
     SEND = "send"
     RECEIVE = "receive"
     TIMEOUT = "timeout"
@@ -105,6 +106,8 @@ def pause_bound(attempt: int, policy: RetryPolicy) -> float:
 def _verdict(outcome: Outcome) -> Verdict:
     """Whether another attempt could end differently, and whether the answer is what was wanted."""
     operation, status, code, failure = outcome
+    if failure is Failure.UNTRUSTED:
+        return Verdict.RAISE  # a certificate that was refused stays refused
     if failure is not None or status is None:
         # Every request may be sent again: parts and objects replace themselves by the same bytes, and what a
         # repeated Complete is answered is for its caller to interpret.

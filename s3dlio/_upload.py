@@ -20,11 +20,12 @@ from . import _operations, _workers
 from ._assembler import Owner, Part
 from ._checksums import ALGORITHMS, Algorithm, of_segments
 from ._client import Cancelled, CancelScope, Service
+from ._kept import KeptError
 from ._operations import Checksum, Stored
 from ._uri import Location, format_uri
 from ._xml import CompletedPart
 from .config import MultipartUploadConfig
-from .errors import ChecksumMismatchError, ForkedError, NotFoundError, S3dlioError, S3Error, WriterClosedError
+from .errors import ChecksumMismatchError, ForkedError, NotFoundError, S3dlioError, WriterClosedError
 from .progress import Progress, ProgressEvent
 
 log = logging.getLogger("s3dlio")
@@ -77,7 +78,7 @@ class Upload:
         self.lock = threading.Lock()
         self.changed = threading.Condition(self.lock)
         self.state = State.OPEN
-        self.error: BaseException | None = None
+        self.error: KeptError | None = None
         self.upload_id: str | None = None
         self.parts: dict[int, StoredPart] = {}
         self.account = 0
@@ -87,6 +88,7 @@ class Upload:
         self._workers = 0
         self._creating = False
         self._cancelled_parts = False
+        self._ending = False
         self._ended_on_store = False
         self._progress = progress
         self._progress_lock = threading.Lock()
@@ -103,7 +105,7 @@ class Upload:
             return
         if self.state is State.FAILED:
             assert self.error is not None
-            raise self.error
+            raise self.error.to_raise()
         if self.state is State.ABORTED:
             raise WriterClosedError(f"the upload of {self.uri} was aborted; make a new writer")
         raise WriterClosedError(f"the writer of {self.uri} is closed; make a new one for another object")
@@ -176,9 +178,6 @@ class Upload:
         while True:
             with self.lock:
                 if not self._queue:
-                    self._workers -= 1
-                    self.changed.notify_all()
-                    last = self._workers == 0 and self.state is State.FAILED
                     break
                 part, keep = self._queue.popleft()
             try:
@@ -196,8 +195,22 @@ class Upload:
             if stored is not None:
                 self._report()
             del part
-        if last:
+        self._leave_work()
+
+    def _leave_work(self) -> None:
+        """A worker ends; the last one of a failed upload ends that on the store first, and those who wait know."""
+        with self.lock:
+            last_of_failed = self._workers == 1 and self.state is State.FAILED
+            if not last_of_failed:
+                self._workers -= 1
+                self.changed.notify_all()
+                return
+        try:
             self._abort_quietly()
+        finally:
+            with self.lock:
+                self._workers -= 1
+                self.changed.notify_all()
 
     def _finish(self, part: Part, keep: bool) -> None:
         """Counts a part as done and lets its memory go. Call with the lock held."""
@@ -254,7 +267,7 @@ class Upload:
 
     # ------------------------------------------------------------------------------------------- endings
 
-    def _leave(self, to: State, error: BaseException | None = None) -> State:
+    def _leave(self, to: State, error: KeptError | None = None) -> State:
         """The one place where the state changes; returns the state before. Call with the lock held."""
         before = self.state
         self.state = to
@@ -271,7 +284,7 @@ class Upload:
         with self.lock:
             if self.state not in (State.OPEN, State.COMPLETING):
                 return
-            self._leave(State.FAILED, error)
+            self._leave(State.FAILED, KeptError(error))
             idle = self._workers == 0
         self._scope.cancel()
         if idle:
@@ -287,9 +300,7 @@ class Upload:
             failed = self.state is State.FAILED
             self._leave(State.ABORTED)
         self._scope.cancel()
-        with self.lock:
-            while self._workers:
-                self.changed.wait(0.1)
+        self.join_workers()
         try:
             self._end_on_store()
         except S3dlioError as error:
@@ -297,11 +308,24 @@ class Upload:
                 raise
             log.warning("the failed upload %s of %s could not be aborted: %s", self.upload_id, self.uri, error)
 
+    def join_workers(self) -> None:
+        """Returns when no worker is left, so that nothing is sent any more and a failed upload has been aborted."""
+        with self.lock:
+            while self._workers:
+                self.changed.wait(0.1)
+
+    def join_ending(self) -> None:
+        """At the end of `close`: a failed upload has been aborted before the failure is told."""
+        if self.state is State.FAILED:
+            self.join_workers()
+
     def reap(self) -> None:
         """Ends an upload whose writer was dropped, or is still open at exit."""
-        with self.lock:
-            if os.getpid() != self.pid or self.state is not State.OPEN:
-                return
+        if os.getpid() != self.pid:
+            return
+        self.join_ending()
+        if self.state is not State.OPEN:
+            return
         warnings.warn(
             f"a writer of {self.uri}, made at {self.created_at}, was never closed",
             ResourceWarning,
@@ -326,16 +350,22 @@ class Upload:
     def _end_on_store(self) -> None:
         """Aborts, once, and again for as long as the store still lists parts that arrived late."""
         with self.lock:
+            while self._ending:
+                self.changed.wait(0.1)
             upload_id = self.upload_id
             if upload_id is None or self._ended_on_store:
                 _workers.unregister_open(self)
                 return
-            self._ended_on_store = True
+            self._ending = True
         try:
             _operations.abort_upload(self.service, self.location, upload_id)
+            self._ended_on_store = True
             if self._cancelled_parts:
                 self._abort_late_parts(upload_id)
         finally:
+            with self.lock:
+                self._ending = False
+                self.changed.notify_all()
             _workers.unregister_open(self)
 
     def _abort_late_parts(self, upload_id: str) -> None:
@@ -396,7 +426,10 @@ class Upload:
         except NotFoundError as error:
             if not error.uncertain:
                 raise
-            stored = self._published_before(error)
+            found = self._published_before()
+            if found is None:
+                raise
+            stored = found
         return self._verify(stored, checksum, total, len(numbers))
 
     def _combined_crc(self) -> int | None:
@@ -415,12 +448,12 @@ class Upload:
         named = None if checksum is None else (checksum.algorithm.xml, checksum.value)
         return CompletedPart(number, part.etag, named)
 
-    def _published_before(self, error: S3Error) -> Stored:
+    def _published_before(self) -> Stored | None:
         """A Complete whose first answer was lost: the upload is gone because the object is there."""
         try:
             headers = _operations.head_object(self.service, self.location)
         except NotFoundError:
-            raise error from None
+            return None
         return Stored(
             _operations.bare_etag(headers.get("etag")),
             None if self.algorithm is None else headers.get(self.algorithm.header),

@@ -11,6 +11,7 @@ import logging
 import os
 import queue
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -39,14 +40,16 @@ class _Workers:
         self._started = 0
 
     def start(self, task: Task) -> None:
+        """Hands a task to an idle thread or a new one; RuntimeError where no thread can be had, and nothing queued."""
         with self._lock:
-            self._tasks.put(task)
             if self._idle > 0:
                 self._idle -= 1
+                self._tasks.put(task)
                 return
             self._started += 1
             name = f"s3dlio-worker-{self._started}"
         threading.Thread(target=self._serve, name=name, daemon=True).start()
+        self._tasks.put(task)
 
     def _serve(self) -> None:
         while True:
@@ -140,15 +143,32 @@ def reap(upload: Reapable) -> None:
     _process.reaper.put(upload)
 
 
+class _Ending:
+    """An upload being ended while the interpreter waits."""
+
+    def __init__(self, upload: Reapable) -> None:
+        self._upload = upload
+        self.ended = threading.Event()
+
+    def reap(self) -> None:
+        try:
+            self._upload.reap()
+        finally:
+            self.ended.set()
+
+
 def _at_exit() -> None:
     """Ends what is still open, all at once and within a bound: a stalled peer must not hold the interpreter."""
     with _process.open_lock:
-        uploads = list(_process.open_uploads)
-    threads = [threading.Thread(target=upload.reap, daemon=True) for upload in uploads]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(EXIT_SECONDS)
+        endings = [_Ending(upload) for upload in _process.open_uploads]
+    for ending in endings:
+        try:
+            start(ending.reap)
+        except RuntimeError:  # from Python 3.12 on no thread starts at exit; the reaper's runs already
+            _process.reaper.put(ending)
+    deadline = time.monotonic() + EXIT_SECONDS
+    for ending in endings:
+        ending.ended.wait(max(0.0, deadline - time.monotonic()))
 
 
 atexit.register(_at_exit)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
+from ._memory import memory_limit
 from .errors import ConfigurationError
 
 KIB = 1 << 10
@@ -122,26 +123,12 @@ def environment_fingerprint() -> tuple[str | None, ...]:
     return tuple(map(os.environ.get, _CLIENT_VARIABLES))
 
 
-def _cgroup_memory_limit() -> int | None:
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            with open(path, encoding="ascii") as file:
-                text = file.read().strip()
-        except OSError:
-            continue
-        if text.isdigit():
-            return int(text)
-    return None
-
-
 def pool_idle_limit() -> int:
     """Bytes of payload memory the pool may keep while nobody uses them (``S3DLIO_POOL_IDLE_MB``)."""
     configured = _read_integer("S3DLIO_POOL_IDLE_MB", 0, 16 * MIB)
     if configured is not None:
         return configured * MIB
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = _cgroup_memory_limit()
-    return min(memory, limit or memory) // 8
+    return memory_limit() // 8
 
 
 # ---------------------------------------------------------------------------------------------- values

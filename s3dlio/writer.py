@@ -1,7 +1,7 @@
 """`MultipartUploadWriter` and `MultipartUploadSink`: what a caller holds while an object is written.
 
-The writer turns calls into segments and lets the assembler cut them; it owns the turn of the calls and
-the open buffer. Everything that outlives a call (parts in flight, endings) belongs to `_upload`.
+The writer owns the turn of the calls and the open reservation. What the calls bring becomes segments in
+`_intake`; everything that outlives a call (parts in flight, endings) belongs to `_upload`.
 """
 
 from __future__ import annotations
@@ -11,25 +11,22 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
 from . import _workers
-from ._assembler import Assembler, Owner, Segment
-from ._buffers import gather_copy, page_round
+from ._assembler import Owner
 from ._client import ClientLike, service_of
-from ._payload import flat_view, pool
+from ._intake import SMALLEST_SEGMENT, Intake
+from ._payload import flat_view
 from ._upload import State, Upload
 from ._uri import Location, check_location, parse_uri
-from .config import KIB, MAX_OBJECT_SIZE, MultipartUploadConfig, check_integer
+from .config import MAX_OBJECT_SIZE, MultipartUploadConfig, check_integer
 from .errors import ReservationError
 from .progress import Progress
-
-# Below this a segment of its own (one iovec, one owner) costs more than copying the bytes does.
-SMALLEST_SEGMENT = 64 * KIB
 
 
 class UploadInfo(Mapping[str, Any]):
@@ -94,6 +91,14 @@ class _Turn:
         self._waiting: deque[threading.Event] = deque()
         self._taken = False
 
+    def try_enter(self) -> bool:
+        """Takes the turn if nobody has it."""
+        with self._lock:
+            if self._taken:
+                return False
+            self._taken = True
+            return True
+
     def __enter__(self) -> None:
         with self._lock:
             if not self._taken:
@@ -126,15 +131,6 @@ class _Reservation:
     def __init__(self, owner: Owner, view: memoryview) -> None:
         self.owner = owner
         self.view = view
-
-
-class _OpenBuffer:
-    """The buffer that small and waiting bytes are copied into; `used` bytes of it are taken."""
-
-    def __init__(self, owner: Owner, size: int) -> None:
-        self.owner = owner
-        self.size = size
-        self.used = 0
 
 
 def make_config(options: Mapping[str, Any]) -> MultipartUploadConfig:
@@ -182,16 +178,13 @@ class MultipartUploadWriter:
         config = make_config(options)
         location = check_location(bucket, key)
         self._config = config
-        self._assembler = Assembler(config.part_size, config.grow_part_size)
         self._turn = _Turn()
         self._reservation: _Reservation | None = None
-        self._open_buffer: _OpenBuffer | None = None
-        self._flushed = 0
         self._flush_unjoined = False
         self._last_part_sent = False
-        self._bytes_written = 0
         self._info: UploadInfo | None = None
         self._upload = Upload(service_of(client), location, config, progress, _caller())
+        self._intake = Intake(self._upload, config)
 
     @classmethod
     def from_uri(
@@ -216,7 +209,7 @@ class MultipartUploadWriter:
     @property
     def bytes_written(self) -> int:
         """Bytes accepted by `commit` and `write` so far."""
-        return self._bytes_written
+        return self._intake.bytes_written
 
     @property
     def parts_uploaded(self) -> int:
@@ -231,7 +224,7 @@ class MultipartUploadWriter:
     @property
     def part_size(self) -> int:
         """Bytes of the part that is being filled now."""
-        return self._assembler.part_size
+        return self._intake.assembler.part_size
 
     # --------------------------------------------------------------------------------------------- calls
 
@@ -249,7 +242,7 @@ class MultipartUploadWriter:
             if self._reservation is not None:
                 raise ReservationError("a reservation is open; call commit(n) for it first")
             size = check_integer("n", n, 1, MAX_OBJECT_SIZE, "bytes", "reserve what will be committed")
-            owner = self._acquire(size, self._pack_everything)
+            owner = self._intake.acquire(size, self._intake.pack_everything)
             assert owner.view is not None
             self._reservation = _Reservation(owner, owner.view[:])
             return self._reservation.view
@@ -275,8 +268,8 @@ class MultipartUploadWriter:
             with contextlib.suppress(BufferError):  # NumPy arrays over the view keep it alive
                 reservation.view.release()
             try:
-                with self._failing_on_error():
-                    self._hand_over(owner, size)
+                with self._intake.failing_on_error():
+                    self._intake.hand_over(owner, size)
             finally:
                 self._state.drop(owner)
 
@@ -299,9 +292,9 @@ class MultipartUploadWriter:
         with self._serving():
             self._refuse_reservation("write")
             if len(view) >= SMALLEST_SEGMENT and (not copy or type(data) is bytes):
-                self._borrow(view)
+                self._intake.borrow(view)
             else:
-                self._copy_in(view)
+                self._intake.copy_in(view)
             return len(view)
 
     def flush(self) -> None:
@@ -312,12 +305,13 @@ class MultipartUploadWriter:
         """
         with self._serving():
             self._refuse_reservation("flush")
-            if self._assembler.waiting > self._flushed:
-                with self._failing_on_error():
-                    self._pack([s for s in self._assembler.segments if s.owner.borrowed])
+            intake = self._intake
+            if intake.assembler.waiting > intake.flushed:
+                with intake.failing_on_error():
+                    intake.pack([s for s in intake.assembler.segments if s.owner.borrowed])
                     self._flush_unjoined = True
-                    self._flushed = self._assembler.waiting
-                    self._state.submit([self._assembler.finish()], keep=True)
+                    intake.flushed = intake.assembler.waiting
+                    self._state.submit([intake.assembler.finish()], keep=True)
             self._state.join()
             self._flush_unjoined = False
 
@@ -330,13 +324,16 @@ class MultipartUploadWriter:
             ChecksumMismatchError: the store has something else than what was sent.
         """
         self._state.check_process()
-        with self._turn:
-            if self._info is not None:
+        try:
+            with self._turn:
+                if self._info is None:
+                    self._state.check_open()
+                    self._refuse_reservation("close")
+                    self._info = self._close()
                 return self._info
-            self._state.check_open()
-            self._refuse_reservation("close")
-            self._info = self._close()
-            return self._info
+        finally:
+            self._let_go_if_ended()
+            self._state.join_ending()
 
     def abort(self) -> None:
         """Gives the object up: stops parts in flight, waits for them, and aborts the upload on the store.
@@ -348,7 +345,10 @@ class MultipartUploadWriter:
             S3Error: the store refused to abort.
         """
         self._state.check_process()
-        self._state.abort()
+        try:
+            self._state.abort()
+        finally:
+            self._let_go_if_ended()
 
     def __enter__(self) -> Self:
         return self
@@ -376,21 +376,30 @@ class MultipartUploadWriter:
     def _serving(self) -> Iterator[None]:
         """The caller's turn on an open writer."""
         self._state.check_process()
-        with self._turn:
-            self._state.check_open()
-            if self._flush_unjoined:  # an interrupted flush: its short part must not meet its successor
-                self._state.join()
-                self._flush_unjoined = False
-            yield
-
-    @contextlib.contextmanager
-    def _failing_on_error(self) -> Iterator[None]:
-        """After bytes were taken, an exception leaves the object incomplete: the writer has failed."""
         try:
-            yield
-        except BaseException as error:
-            self._state.fail(error)
-            raise
+            with self._turn:
+                self._state.check_open()
+                if self._flush_unjoined:  # an interrupted flush: its short part must not meet its successor
+                    self._state.join()
+                    self._flush_unjoined = False
+                yield
+        finally:
+            self._let_go_if_ended()
+
+    def _let_go_if_ended(self) -> None:
+        """After the last call on an upload that has ended, what the writer still holds goes back to the pool.
+
+        Whoever ends a call, or the upload, looks here afterwards; where another call has the turn, that one will.
+        """
+        if self._state.state not in (State.CLOSED, State.FAILED, State.ABORTED) or not self._turn.try_enter():
+            return
+        try:
+            self._intake.let_go()
+            reservation, self._reservation = self._reservation, None
+            if reservation is not None:
+                self._state.drop(reservation.owner)
+        finally:
+            self._turn.__exit__()
 
     def _abort_after_error(self) -> None:
         """Aborts without masking the error on its way."""
@@ -405,119 +414,11 @@ class MultipartUploadWriter:
                 f"{call}() while a reservation is open; call commit(n) for it first (0 gives it back)"
             )
 
-    def _acquire(self, size: int, pack: Callable[[], None] | None, *, open_buffer: bool = False) -> Owner:
-        """Pooled memory of `size` bytes, charged to the account; the caller holds one use of it.
-
-        `pack` is called when nothing in flight can make room; None does not wait at all.
-        """
-        pinned = page_round(size)
-        self._state.take(pinned, self.part_size, pack)
-        try:
-            buffer = pool().acquire(size, page_aligned=True)
-        except BaseException:
-            self._state.untake(pinned)
-            raise
-        owner = Owner(memoryview(buffer), pinned, open_buffer=open_buffer)
-        owner.uses = 1
-        return owner
-
-    def _hand_over(self, owner: Owner, length: int) -> None:
-        """Committed or borrowed bytes become segments, or are packed where a segment would cost more."""
-        assert owner.view is not None
-        if length < SMALLEST_SEGMENT:
-            self._copy_in(owner.view[:length])
-            return
-        self._add(owner, 0, length)
-        self._pack(self._assembler.oversized())
-
-    def _borrow(self, view: memoryview) -> None:
-        self._state.take(len(view), self.part_size, self._pack_everything)
-        owner = Owner(view, len(view), borrowed=True)
-        owner.uses = 1
-        try:
-            with self._failing_on_error():
-                self._hand_over(owner, len(view))
-        finally:
-            self._state.drop(owner)
-
-    def _copy_in(self, view: memoryview) -> None:
-        """Copies into open buffers, one after the other, handing parts over as they fill."""
-        done = 0
-        try:
-            while done < len(view):
-                buffer = self._current_buffer(self._pack_everything)
-                room = self._assembler.room or self.part_size
-                length = min(len(view) - done, buffer.size - buffer.used, room)
-                self._fill(buffer, view, done, length)
-                self._add(buffer.owner, buffer.used - length, length)
-                done += length
-        except BaseException as error:
-            if done:
-                self._state.fail(error)
-            raise
-        finally:
-            self._retire_full_buffer()
-
-    def _fill(self, buffer: _OpenBuffer, source: memoryview, offset: int, length: int) -> None:
-        gather_copy(buffer.owner.view, buffer.used, source, offset, length)
-        buffer.used += length
-
-    def _current_buffer(self, pack: Callable[[], None] | None) -> _OpenBuffer:
-        self._retire_full_buffer()
-        while self._open_buffer is None:
-            size = self.part_size
-            owner = self._acquire(size, pack, open_buffer=True)
-            if self._open_buffer is None:
-                self._open_buffer = _OpenBuffer(owner, size)
-            else:  # packing has opened one meanwhile
-                self._state.drop(owner)
-            self._retire_full_buffer()
-        return self._open_buffer
-
-    def _retire_full_buffer(self) -> None:
-        buffer = self._open_buffer
-        if buffer is not None and buffer.used == buffer.size:
-            self._open_buffer = None
-            self._state.drop(buffer.owner)
-
-    def _add(self, owner: Owner, offset: int, length: int) -> None:
-        with self._state.lock:
-            before = self._assembler.number
-            parts = list(self._assembler.add(owner, offset, length))
-            if self._assembler.number != before:
-                self._flushed = 0
-        self._bytes_written += length
-        if parts:
-            self._state.submit(parts)
-
-    def _pack(self, segments: list[Segment], pack: Callable[[], None] | None = lambda: None) -> None:
-        """Copies waiting segments into the open buffer and lets their owners go.
-
-        It may wait for parts in flight, but never packs again in order to pack.
-        """
-        for segment in segments:
-            source, packed, done = segment.view, [], 0
-            while done < segment.length:
-                buffer = self._current_buffer(pack)
-                length = min(segment.length - done, buffer.size - buffer.used)
-                self._fill(buffer, source, done, length)
-                packed.append(Segment(buffer.owner, buffer.used - length, length))
-                with self._state.lock:
-                    buffer.owner.uses += 1
-                done += length
-            with self._state.lock:
-                self._assembler.replace(segment, packed)
-            self._state.drop(segment.owner)
-
-    def _pack_everything(self) -> None:
-        """Nothing in flight can make room: pack what waits if it pins more than the open buffer would."""
-        if self._assembler.pinned() > self.part_size:
-            self._pack([s for s in self._assembler.segments if not s.owner.open_buffer], None)
-
     def _close(self) -> UploadInfo:
-        upload, rest = self._state, self._assembler.finish()
-        if self._flush_unjoined or upload.upload_id is not None or rest.number > 1 or self._flushed:
-            if not self._last_part_sent and rest.length > self._flushed:
+        upload, intake = self._state, self._intake
+        rest = intake.assembler.finish()
+        if self._flush_unjoined or upload.upload_id is not None or rest.number > 1 or intake.flushed:
+            if not self._last_part_sent and rest.length > intake.flushed:
                 self._last_part_sent = True
                 upload.submit([rest], keep=True)
             upload.join()
@@ -525,15 +426,10 @@ class MultipartUploadWriter:
             stored = upload.complete()
         else:
             stored, parts = upload.put_whole(rest), 1
-        for segment in rest.segments:
-            upload.drop(segment.owner)
-        if self._open_buffer is not None:
-            upload.drop(self._open_buffer.owner)
-            self._open_buffer = None
         return UploadInfo(
             etag=stored.etag,
             parts=parts,
-            total_bytes=self._bytes_written,
+            total_bytes=intake.bytes_written,
             checksum=stored.checksum,
             checksum_algorithm=None if stored.checksum is None else self._config.checksum,
             version_id=stored.version_id,

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from s3dlio._buffers import PAGE_SIZE, BufferPool, FlatView, available_memory, gather_copy, page_round
+from s3dlio._buffers import PAGE_SIZE, BufferPool, page_round
+from s3dlio._memory import available_memory
+from s3dlio._views import FlatView, gather_copy
 
 MIB = 1 << 20
 

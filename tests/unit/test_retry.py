@@ -40,9 +40,14 @@ def verdict(operation: str, status: int | None, code: str | None, failure: Failu
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-@pytest.mark.parametrize("failure", Failure)
+@pytest.mark.parametrize("failure", set(Failure) - {Failure.UNTRUSTED})
 def test_a_failure_of_the_transport_is_retried(operation: str, failure: Failure) -> None:
     assert verdict(operation, None, None, failure) is RETRY
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_certificate_that_was_refused_is_not_shown_again(operation: str) -> None:
+    assert verdict(operation, None, None, Failure.UNTRUSTED) is Verdict.RAISE
 
 
 @pytest.mark.parametrize("failure", Failure)

@@ -13,17 +13,32 @@ import s3dlio
 
 PACKAGE = Path(__file__).parent.parent.parent / "s3dlio"
 FLOORS = [
-    {"errors", "progress"},
-    {"config", "_buffers", "_exchange", "_uri", "_ranges", "_assembler", "_xml", "_retry", "_checksums", "_http"},
+    {"errors", "progress", "_memory", "_kept"},
+    {
+        "config",
+        "_buffers",
+        "_views",
+        "_exchange",
+        "_uri",
+        "_ranges",
+        "_assembler",
+        "_xml",
+        "_retry",
+        "_checksums",
+        "_http",
+    },
     {"_bytes_view", "_payload", "_credentials", "_signing", "_connections", "_drivers"},
     {"_client", "_operations"},
-    {"_workers", "_upload"},
+    {"_workers", "_upload", "_intake", "_download"},
     {"writer", "reader", "objects", "client"},
     {"__init__"},
 ]
 # Neighbours on one floor that may know each other: the later ones the earlier ones.
-ORDER = ["config", "_uri", "_assembler", "_ranges", "_retry", "_checksums", "_xml", "_credentials", "_signing"]
-ORDER += ["_client", "_operations", "_workers", "_upload", "writer", "reader", "objects", "client"]
+ORDER = [
+    "errors", "_kept", "config", "_uri", "_assembler", "_ranges", "_retry", "_checksums", "_xml", "_credentials",
+    "_signing", "_client", "_operations", "_workers", "_upload", "_intake", "_download", "writer", "reader", "objects",
+    "client",
+]  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.iterdir() if path.suffix in (".py", ".pyx"))
 
 
@@ -82,5 +97,5 @@ def test_importing_does_not_load_what_is_needed_later() -> None:
 
 def test_no_file_has_grown_past_one_idea() -> None:
     for path in MODULES:
-        if path.suffix == ".py":
-            assert len(path.read_text(encoding="utf-8").splitlines()) <= 600, path.name
+        if path.suffix == ".py" or path.name != "_exchange.pyx":
+            assert len(path.read_text(encoding="utf-8").splitlines()) <= 500, path.name

@@ -1,0 +1,127 @@
+"""A small S3 on loopback whose answers a test can script, request by request.
+
+It keeps what it accepted and checks nothing: what a real store verifies is shown on real stores.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import re
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from awscrt import checksums
+
+import s3dlio
+from s3dlio import RetryPolicy
+
+Reply = tuple[int, dict[str, str], bytes]
+Script = Callable[["Peer", str, str, dict[str, str], bytes], Reply | None]
+
+
+def crc(data: bytes) -> str:
+    return base64.b64encode(checksums.crc64nvme(data).to_bytes(8, "big")).decode()
+
+
+def error(status: int, code: str) -> Reply:
+    return status, {}, f"<Error><Code>{code}</Code><Message>as told</Message></Error>".encode()
+
+
+class Peer(ThreadingHTTPServer):
+    """Answers each request by the script, or like a small S3 that keeps what it accepted."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.script: Script = lambda *_: None
+        self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self.parts: dict[int, bytes] = {}
+        self.objects: dict[str, bytes] = {}
+        self.uploads = 0
+        self.lock = threading.Lock()
+
+    def respond(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Reply:
+        with self.lock:
+            self.requests.append((method, path, headers))
+        scripted = self.script(self, method, path, headers, body)
+        return self.ordinary(method, path, headers, body) if scripted is None else scripted
+
+    def ordinary(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Reply:
+        name, _, query = path.partition("?")
+        part = re.search(r"partNumber=(\d+)", query)
+        if method == "POST" and query == "uploads=":
+            self.uploads += 1
+            return 200, {}, b"<InitiateMultipartUploadResult><UploadId>u1</UploadId></InitiateMultipartUploadResult>"
+        if method == "PUT" and part:
+            with self.lock:
+                self.parts[int(part[1])] = body
+            return 200, {"ETag": f'"part{part[1]}"'}, b""
+        if method == "POST":
+            self.objects[name] = b"".join(self.parts[n] for n in sorted(self.parts))
+            tag = f"<ETag>&quot;x-{len(self.parts)}&quot;</ETag>"
+            return 200, {}, f"<CompleteMultipartUploadResult>{tag}</CompleteMultipartUploadResult>".encode()
+        if method == "DELETE":
+            self.uploads -= 1
+            return 204, {}, b""
+        if method == "PUT":
+            self.objects[name] = body
+            return 200, {"ETag": '"whole"'}, b""
+        if name not in self.objects or query.startswith("max-parts") or "uploadId" in query:
+            return error(404, "NoSuchKey")
+        return self.read(self.objects[name], headers)
+
+    def read(self, data: bytes, headers: dict[str, str]) -> Reply:
+        told = {"ETag": '"tag"', "x-amz-checksum-crc64nvme": crc(data), "x-amz-checksum-type": "FULL_OBJECT"}
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", headers.get("range", ""))
+        if not asked:
+            return 200, told, data
+        first, last = int(asked[1]), min(int(asked[2] or len(data)), len(data) - 1)
+        if first >= len(data):
+            return error(416, "InvalidRange")
+        ranged = {"ETag": '"tag"', "Content-Range": f"bytes {first}-{last}/{len(data)}"}
+        return 206, ranged, data[first : last + 1]
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Peer
+
+    def answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        status, told, data = self.server.respond(self.command, self.path, headers, body)
+        self.send_response(status)
+        if "Transfer-Encoding" not in told:
+            self.send_header("Content-Length", str(len(data)))
+        for name, value in told.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = answer
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def running_peer() -> Iterator[Peer]:
+    with Peer() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join(10)
+
+
+def client_of(peer: Peer, **settings: Any) -> s3dlio.Client:
+    """A client of this peer that retries at once."""
+    url = f"http://127.0.0.1:{peer.server_port}"
+    retries = RetryPolicy(max_attempts=4, base_delay=0.001)
+    options: dict[str, Any] = {"credentials": ("id", "secret"), "region": "r", "retries": retries, **settings}
+    return s3dlio.Client(endpoint_url=url, **options)
