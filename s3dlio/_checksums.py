@@ -21,6 +21,11 @@ def _native() -> Any:
     return checksums
 
 
+def load() -> None:
+    """Imports awscrt in the caller's thread: a child forked while a worker imports would wait for it for ever."""
+    _native()
+
+
 @dataclass(frozen=True)
 class Algorithm:
     """One CRC and the names that S3 has for it.

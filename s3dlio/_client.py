@@ -135,6 +135,11 @@ class Service:
         self._lock = threading.Lock()
         self._endpoint: Endpoint | None = None
 
+    def load(self) -> None:
+        """Imports what signing needs in the caller's thread: a child forked while a worker imports would hang."""
+        if self.settings.credentials != "anonymous":
+            self._signer.load()
+
     @property
     def region(self) -> str:
         return self._credentials.region
@@ -434,9 +439,13 @@ _default: tuple[tuple[str | None, ...], Service] | None = None
 
 def service_of(client: ClientLike | None) -> Service:
     """The client's service, or the default one, which is made anew when the environment names another store."""
+    service = _default_service() if client is None else client.service
+    service.load()
+    return service
+
+
+def _default_service() -> Service:
     global _default
-    if client is not None:
-        return client.service
     environment = environment_fingerprint()
     with _default_lock:
         if _default is None or _default[0] != environment:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import _operations, _workers
+from . import _checksums, _operations, _workers
 from ._bytes_view import BytesView
 from ._client import Cancelled, CancelScope, Response, Service
 from ._http import ResponseHead
@@ -61,6 +61,8 @@ class Download:
         self._progress = progress
         self._scope = scope or CancelScope()
         self._verify = verify and start == 0 and length is None
+        if self._verify:
+            _checksums.load()
         self._etag: str | None = None
         self._wanted: int | None = None
         self._expected: Checksum | None = None

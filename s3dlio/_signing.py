@@ -63,6 +63,11 @@ class Signer:
     Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
     """
 
+    @staticmethod
+    def load() -> None:
+        """Imports botocore's part of it; the first signature does so otherwise."""
+        _signing_class()
+
     def __init__(self) -> None:
         self._keys: dict[tuple[str, ...], bytes] = {}
 

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 
 from . import _operations, _workers
 from ._assembler import Owner, Part
-from ._checksums import ALGORITHMS, Algorithm, of_segments
+from ._checksums import ALGORITHMS, Algorithm, load, of_segments
 from ._client import Cancelled, CancelScope, Service
 from ._kept import KeptError
 from ._operations import Checksum, Stored
@@ -72,6 +72,8 @@ class Upload:
         self.uri = format_uri(*location)
         self.config = config
         self.algorithm: Algorithm | None = None if config.checksum is None else ALGORITHMS[config.checksum]
+        if self.algorithm is not None:
+            load()
         self.created_at = created_at
         self.started_at = datetime.now(UTC)
         self.pid = os.getpid()

@@ -28,6 +28,8 @@ from .config import MAX_OBJECT_SIZE, MultipartUploadConfig, check_integer
 from .errors import ReservationError
 from .progress import Progress
 
+PACKAGE = os.path.dirname(__file__)
+
 
 class UploadInfo(Mapping[str, Any]):
     """What was stored. Attributes and mapping access by the same names.
@@ -480,8 +482,8 @@ class MultipartUploadSink:
 
 
 def _caller() -> str:
-    """``file:line`` of the nearest frame outside this module, for the warning about a writer left open."""
+    """``file:line`` of the nearest frame outside this package, for the warning about a writer left open."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename == __file__:
+    while frame.f_back is not None and os.path.dirname(frame.f_code.co_filename) == PACKAGE:
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
