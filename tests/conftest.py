@@ -171,3 +171,11 @@ def minio(minio_server: str, open_store: Callable[[str, str], Store]) -> Iterato
     opened = open_store("minio", minio_server)
     yield opened
     opened.boto3.close()
+
+
+@pytest.fixture
+def store_of_one(embedded_server: str, open_store: Callable[[str, str], Store]) -> Iterator[tuple[str, str]]:
+    """Endpoint and fresh bucket of the embedded server, for scripts in processes of their own."""
+    opened = open_store("embedded", embedded_server)
+    yield embedded_server, opened.bucket
+    opened.boto3.close()
