@@ -179,3 +179,10 @@ def store_of_one(embedded_server: str, open_store: Callable[[str, str], Store]) 
     opened = open_store("embedded", embedded_server)
     yield embedded_server, opened.bucket
     opened.boto3.close()
+
+
+@pytest.fixture
+def embedded(embedded_server: str, open_store: Callable[[str, str], Store]) -> Iterator[Store]:
+    opened = open_store("embedded", embedded_server)
+    yield opened
+    opened.boto3.close()

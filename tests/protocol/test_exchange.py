@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import struct
@@ -641,3 +642,20 @@ def test_python_keeps_its_pace_while_a_part_is_sent(pause: float, megabytes: int
         if best >= 0.5:
             return
     raise AssertionError(f"the counter kept {best:.0%} of its pace")
+
+
+def test_a_platform_without_eventfd_rings_by_a_pipe(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "eventfd", raising=False)
+    portable = Drivers(1)
+    try:
+        whole = Exchange(peers.connect(answer(HELLO)), b"GET / HTTP/1.1\r\n\r\n", [])
+        portable.submit(whole)
+        assert whole.wait(30)
+        assert (whole.outcome, whole.body_bytes) == (Outcome.COMPLETE, b"hello")
+        stalled = Exchange(peers.connect(peers.stall), b"GET / HTTP/1.1\r\n\r\n", [])
+        portable.submit(stalled)
+        stalled.cancel()
+        assert stalled.wait(30)
+        assert stalled.outcome == Outcome.CANCELLED
+    finally:
+        assert portable.close(30)

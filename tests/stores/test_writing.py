@@ -263,3 +263,11 @@ def test_progress_counts_every_stored_byte_once(store: Any) -> None:
     s3dlio.put_bytes(store.uri("progress"), bytes(11 * MIB), part_size=5 * MIB, progress=events.append)
     assert [event.parts_done for event in events] == [1, 2, 3]
     assert events[-1].bytes_done == 11 * MIB
+
+
+@pytest.mark.parametrize("key", ["a//b", "/leading", "a/./b", "a/../b", "..", "trailing/", "//", "a/b/.."])
+def test_keys_that_look_like_paths_arrive_exactly(embedded: Any, key: str) -> None:
+    s3dlio.put_bytes(embedded.uri(key), key.encode())
+    assert s3dlio.get(embedded.uri(key)) == key.encode()
+    listed = embedded.boto3.list_objects_v2(Bucket=embedded.bucket)["Contents"]
+    assert [entry["Key"] for entry in listed] == [key]
