@@ -9,17 +9,22 @@ from typing import NoReturn
 
 from . import compare
 
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 def _terminate(number: int, _frame: object) -> NoReturn:
+    for one in _ENDING:
+        signal.signal(one, signal.SIG_IGN)  # a second one must not interrupt the cleaning up
     sys.exit(128 + number)  # an exception, so that servers are ended and their folders removed
 
 
 def main() -> None:
-    """Parses the command line and runs the one benchmark that it names."""
+    """Parses the command line and runs the one command that it names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     commands = parser.add_subparsers(dest="command", required=True)
-    compare.add_arguments(commands.add_parser("compare", help="this library against the original, turn by turn"))
-    signal.signal(signal.SIGTERM, _terminate)
+    compare.add_arguments(commands.add_parser("compare", help="this library against others, turn by turn"))
+    for one in _ENDING:
+        signal.signal(one, _terminate)
     options = parser.parse_args()
     compare.compare(options)
 

@@ -1,13 +1,13 @@
-"""One contender's process: imports the `s3dlio` of the environment that runs it, repeats one operation, prints JSON.
+"""One contender's process: imports one library's client, repeats one operation, prints JSON.
 
-It is started as a script by `compare.py`, with the endpoint, keys and S3DLIO_* variables in its environment, and uses
-nothing but NumPy and the names that both libraries have. It treats both alike: it never looks at which one it has.
+It is started as a script by `process.py` in the library's own environment. Before each transfer it prints a line with
+`next` and reads the key of that transfer from standard input: meanwhile the harness deletes what the last one wrote.
 """
 
 from __future__ import annotations
 
-import argparse
-import functools
+import importlib
+import importlib.metadata
 import json
 import resource
 import sys
@@ -16,77 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 # Only this script's own folder is on the path in every environment.
 import pattern  # type: ignore[import-not-found]
+from clients.job import Job  # type: ignore[import-not-found]
 
-import s3dlio
-
-MIB = 1 << 20
 GIB = 1 << 30
-# What one write() is given: several parts, as an array of an application would be.
-WRITE_PIECE = 64 * MIB
-
-
-class Uploads:
-    """The operations that write `size` bytes of the pattern to `uri`."""
-
-    def __init__(self, options: argparse.Namespace) -> None:
-        self.uri, self.size, self.part_size, self.in_flight = (
-            options.uri,
-            options.size,
-            options.part_size,
-            options.in_flight,
-        )
-        self.writer_options: dict[str, Any] = json.loads(options.writer_options)
-        # A writer may borrow what write() is given until close(), so there each byte of the object has its own memory.
-        whole = options.operation.startswith("put-write")
-        self.source = pattern.make(self.size if whole else pattern.PERIOD + self.part_size)
-
-    def _writer(self) -> Any:
-        return s3dlio.MultipartUploadWriter.from_uri(
-            self.uri,
-            part_size=self.part_size,
-            max_in_flight=self.in_flight,
-            content_type="application/octet-stream",
-            **self.writer_options,
-        )
-
-    def reserve(self, *, fill: bool) -> None:
-        """Reserves each part, fills it by one NumPy copy if told to, and commits it."""
-        writer = self._writer()
-        for offset in range(0, self.size, self.part_size):
-            length = min(self.part_size, self.size - offset)
-            view = writer.reserve(length)
-            if fill:
-                start = offset % pattern.PERIOD
-                np.copyto(np.frombuffer(view, np.uint8), self.source[start : start + length])
-            writer.commit(length)
-            del view
-        writer.close()
-
-    def write(self, **how: bool) -> None:
-        """Gives NumPy memory to write() in memoryviews of 64 MiB."""
-        writer = self._writer()
-        for offset in range(0, self.size, WRITE_PIECE):
-            writer.write(memoryview(self.source[offset : min(offset + WRITE_PIECE, self.size)]), **how)
-        writer.close()
-
-
-def operation_for(options: argparse.Namespace) -> Callable[[], Any]:
-    """What to repeat."""
-    if options.operation == "get":
-        return functools.partial(s3dlio.get, options.uri)
-    uploads = Uploads(options)
-    uploading: dict[str, Callable[[], Any]] = {
-        "put-reserve": functools.partial(uploads.reserve, fill=True),
-        "put-reserve-unfilled": functools.partial(uploads.reserve, fill=False),
-        "put-write": uploads.write,
-        "put-write-borrowed": functools.partial(uploads.write, copy=False),
-        "put-write-copied": functools.partial(uploads.write, copy=True),
-    }
-    return uploading[options.operation]
 
 
 def memory(field: str) -> float:
@@ -97,53 +31,104 @@ def memory(field: str) -> float:
     raise RuntimeError(f"the kernel does not tell {field}")
 
 
-def measure(operation: Callable[[], Any], options: argparse.Namespace) -> tuple[dict[str, Any], Any]:
-    """Runs the operation; returns its numbers and its last result."""
+def next_key(transfer: int) -> str:
+    """Asks the harness where the transfer goes, and waits until the store is ready for it."""
+    print(json.dumps({"next": transfer}), flush=True)
+    key = sys.stdin.readline().strip()
+    if not key:
+        raise EOFError("the harness has gone")
+    return key
+
+
+def transfers(client: Any, job: Job) -> Callable[[str], Callable[[], Any]]:
+    """A function that makes a key into the transfer to be measured; what a transfer needs is made ready before."""
+    method = getattr(client, job.operation.replace("-", "_"), None)
+    if job.operation == "get-each":
+        return lambda key: lambda: get_each(client, job.keys(key))
+    if job.operation == "get-many":
+        return lambda key: _prepared(method, job.keys(key))
+    if job.operation == "put-many":
+        data = pattern.make(job.size).tobytes()
+        return lambda key: _prepared(method, [(one, data) for one in job.keys(key)])
+    if job.operation.startswith("get"):
+        return lambda key: _prepared(method, key)
+    # A writer may borrow what it is given until its end, so each byte of the object has its own memory, but for
+    # reserve(), which is filled by a copy.
+    source = pattern.make(pattern.PERIOD + job.part_size if "reserve" in job.operation else job.size)
+    return lambda key: _prepared(method, key, source)
+
+
+def _prepared(method: Any, *arguments: Any) -> Callable[[], Any]:
+    if method is None:
+        raise SystemExit("this library has no such operation")
+    return lambda: method(*arguments)
+
+
+def get_each(client: Any, keys: list[str]) -> Any:
+    """One object after the other, each let go of before the next; returns the last."""
+    result = None
+    for key in keys:
+        result = None
+        result = client.get(key)
+    return result
+
+
+def measure(make: Callable[[str], Callable[[], Any]], job: Job) -> tuple[dict[str, Any], Any]:
+    """Runs the transfers; returns their numbers and the last result."""
     base = memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # starts VmHWM again from here
     result = None
-    for _ in range(options.warmups):
+    for turn in range(job.warmups):
+        transfer = make(next_key(turn))
         result = None  # what was read before is let go of first, as a loop of an application would
-        result = operation()
+        result = transfer()
     seconds = []
     before = resource.getrusage(resource.RUSAGE_SELF)
-    for _ in range(options.repeats):
+    for turn in range(job.warmups, job.warmups + job.repeats):
+        transfer = make(next_key(turn))
         result = None
         started = time.perf_counter()
-        result = operation()
+        result = transfer()
         seconds.append(time.perf_counter() - started)
     after = resource.getrusage(resource.RUSAGE_SELF)
-    moved = options.size * options.repeats / GIB
+    moved, objects = job.size * job.count * job.repeats / GIB, job.count * job.repeats
+    user, system = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
     peak = memory("VmHWM")
     return {
         "gib_per_s": moved / sum(seconds),
-        "cpu_s_per_gib": (after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime) / moved,
-        "user_s_per_gib": (after.ru_utime - before.ru_utime) / moved,
+        "objects_per_s": objects / sum(seconds),
+        "cpu_s_per_gib": (user + system) / moved,
+        "user_s_per_gib": user / moved,
+        "sys_s_per_gib": system / moved,
+        "cpu_us_per_object": 1e6 * (user + system) / objects,
+        "switches_per_gib": (after.ru_nvcsw - before.ru_nvcsw + after.ru_nivcsw - before.ru_nivcsw) / moved,
         "peak_rss_mib": peak,
         "peak_added_mib": peak - base,
         "seconds": seconds,
     }, result
 
 
+def check(result: Any, job: Job) -> None:
+    """Raises ValueError unless every object that was read is the pattern from its first byte on, in full."""
+    period = pattern.make(pattern.PERIOD)
+    for one in result if job.operation == "get-many" else [result]:
+        if len(one) != job.size:
+            raise ValueError(f"{len(one)} bytes came and not {job.size}")
+        pattern.check(one.tobytes() if hasattr(one, "pieces") else one, period)
+    if job.operation == "get-many" and len(result) != job.count:
+        raise ValueError(f"{len(result)} objects came and not {job.count}")
+
+
 def main() -> None:
-    """Prints one JSON object on standard output; any failure is a traceback and a non-zero status."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("operation")
-    parser.add_argument("--uri", required=True)
-    parser.add_argument("--size", type=int, required=True, help="bytes of the object")
-    parser.add_argument("--part-size", type=int, required=True, help="bytes")
-    parser.add_argument("--in-flight", type=int, required=True)
-    parser.add_argument("--writer-options", default="{}", help="more keywords of the writer, as JSON")
-    parser.add_argument("--warmups", type=int, required=True)
-    parser.add_argument("--repeats", type=int, required=True)
-    options = parser.parse_args()
-    numbers, result = measure(operation_for(options), options)
-    if options.operation == "get":
-        if len(result) != options.size:
-            sys.exit(f"get returned {len(result)} bytes and not {options.size}")
-        pattern.check(result, pattern.make(pattern.PERIOD))
-    versions = {"python": sys.version.split()[0], "s3dlio": s3dlio.__version__, "numpy": np.__version__}
-    print(json.dumps(numbers | {"file": s3dlio.__file__, "versions": versions}))
+    """Prints one JSON object as its last line; any failure is a traceback and a non-zero status."""
+    module = importlib.import_module(f"clients.with_{sys.argv[1]}")
+    job = Job.of(json.loads(sys.argv[2]))
+    numbers, result = measure(transfers(module.Client(job), job), job)
+    if job.operation.startswith("get"):
+        check(result, job)
+    versions = {name: importlib.metadata.version(name) for name in module.DISTRIBUTIONS[1:]}
+    versions |= {"python": sys.version.split()[0]}
+    print(json.dumps(numbers | {"file": module.source_file(), "versions": versions}))
 
 
 if __name__ == "__main__":

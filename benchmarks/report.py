@@ -1,6 +1,6 @@
-"""From runs to numbers to a page: medians with their spread, ratios, and the table between the markers of the page.
+"""From runs to numbers to a page: medians with their spread, ratios within pairs, and tables in Markdown.
 
-Pure but for `insert`; used by `compare.py`.
+Pure but for `insert`; used by the commands.
 """
 
 from __future__ import annotations
@@ -10,20 +10,41 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .case import OPERATIONS
+
 BEGIN = "<!-- compare: begin (written by `python -m benchmarks compare`) -->"
 END = "<!-- compare: end -->"
 # Whose speed is divided by whose: as they come, and without any check of uploads on either side.
 RATIOS = (("ours", "original"), ("ours", "original-unsigned"), ("ours-unchecked", "original-unsigned"))
+LABELS = ("store", "operation", "group", "value", "contender")
 
-OPERATIONS = {
-    "put-reserve": "PUT, reserve, fill, commit",
-    "put-reserve-unfilled": "PUT, reserve, commit (not filled)",
-    "put-write": "PUT, write(memoryview)",
-    "put-write-borrowed": "PUT, write(memoryview, copy=False)",
-    "put-write-copied": "PUT, write(memoryview, copy=True)",
-    "get": "GET, one request",
-    "get-ranged": "GET, parallel ranges",
-}
+Row = dict[str, Any]
+# Heading, field, factor, digits.
+Column = tuple[str, str, float, int]
+LARGE: tuple[Column, ...] = (
+    ("GiB/s", "gib_per_s", 1, 2),
+    ("user CPU s/GiB", "user_s_per_gib", 1, 2),
+    ("system CPU s/GiB", "sys_s_per_gib", 1, 2),
+    ("Memory added, MiB", "peak_added_mib", 1, 0),
+    ("Peak RSS, MiB", "peak_rss_mib", 1, 0),
+    ("Context switches/GiB", "switches_per_gib", 1, 0),
+)
+SMALL: tuple[Column, ...] = (
+    ("objects/s", "objects_per_s", 1, 0),
+    ("CPU us/object", "cpu_us_per_object", 1, 0),
+    ("Memory added, MiB", "peak_added_mib", 1, 0),
+    ("Peak RSS, MiB", "peak_rss_mib", 1, 0),
+)
+START: tuple[Column, ...] = (
+    ("import, ms", "import_s", 1000, 0),
+    ("client and first object, ms", "first_get_s", 1000, 0),
+    ("both, ms", "start_s", 1000, 0),
+)
+
+
+def columns(operation: str) -> tuple[Column, ...]:
+    """What a table of this operation shows."""
+    return START if operation == "start" else SMALL if operation.endswith("-many") else LARGE
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
@@ -31,91 +52,118 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
-def summarise(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for each store, operation and contender, in the order they were run."""
-    groups = _groups(runs)
+def _groups(runs: Sequence[Row]) -> dict[tuple[str, ...], list[Row]]:
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for run in runs:
+        groups.setdefault(tuple(run[label] for label in LABELS), []).append(run)
+    return groups
+
+
+def summarise(runs: Sequence[Row]) -> list[Row]:
+    """One row for each store, case and contender, in the order they were run; each number with its spread."""
     rows = []
-    for (store, operation, contender), group in groups.items():
-        row: dict[str, Any] = {"store": store, "operation": operation, "contender": contender, "pairs": len(group)}
-        for field in ("gib_per_s", "cpu_s_per_gib", "peak_rss_mib", "peak_added_mib"):
-            row[field] = spread([run[field] for run in group])
+    for key, group in _groups(runs).items():
+        row: Row = dict(zip(LABELS, key, strict=True)) | {"pairs": len(group)}
+        for name in group[0]:
+            if name not in (*LABELS, "turn") and isinstance(group[0][name], (int, float)):
+                row[name] = spread([run[name] for run in group])
         rows.append(row)
     return rows
 
 
-def _groups(runs: Sequence[dict[str, Any]]) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
-    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for run in runs:
-        groups.setdefault((run["store"], run["operation"], run["contender"]), []).append(run)
-    return groups
-
-
-def compare(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def compare(runs: Sequence[Row]) -> list[Row]:
     """Our speed and our CPU time over the original's: `of_medians`, and the spread of the ratios within each pair."""
     groups = _groups(runs)
     found = []
-    for store, operation in dict.fromkeys((run["store"], run["operation"]) for run in runs):
+    for case in dict.fromkeys(key[:-1] for key in groups):
         for ours, theirs in RATIOS:
-            if (store, operation, ours) not in groups or (store, operation, theirs) not in groups:
+            if (*case, ours) not in groups or (*case, theirs) not in groups:
                 continue
-            row: dict[str, Any] = {"store": store, "operation": operation, "ours": ours, "theirs": theirs}
-            for field in ("gib_per_s", "cpu_s_per_gib"):
-                our, their = ([run[field] for run in groups[store, operation, who]] for who in (ours, theirs))
-                row[field] = {
+            row: Row = dict(zip(LABELS, case, strict=False)) | {"ours": ours, "theirs": theirs}
+            for name in ("gib_per_s", "cpu_s_per_gib"):
+                our, their = ([run.get(name) for run in groups[(*case, who)]] for who in (ours, theirs))
+                if None in our or None in their:
+                    continue
+                row[name] = {
                     "of_medians": statistics.median(our) / statistics.median(their),
                     "of_pairs": spread([a / b for a, b in zip(our, their, strict=True)]),
                 }
-            found.append(row)
+            if "gib_per_s" in row:
+                found.append(row)
     return found
 
 
-def _cell(values: dict[str, float], digits: int) -> str:
-    return f"{values['median']:.{digits}f} ({values['min']:.{digits}f}-{values['max']:.{digits}f})"
+def _cell(values: dict[str, float] | None, factor: float, digits: int) -> str:
+    if values is None:
+        return ""
+    low, middle, high = (f"{factor * values[name]:,.{digits}f}" for name in ("min", "median", "max"))
+    return f"{middle} ({low}-{high})"
 
 
-def markdown(
-    facts: dict[str, Any], setup: dict[str, Any], rows: Sequence[dict[str, Any]], ratios: Sequence[dict[str, Any]]
-) -> str:
-    """The facts, and for each store a table of speeds and one of ratios."""
+def conditions(facts: Row, setup: Row) -> str:
+    """What it was measured on, in sentences."""
     lines = [
         f"Measured {facts['date']} at commit {facts['commit']} on {facts['cores']} cores of {facts['cpu']}, "
         f"{facts['memory_gib']} GiB, Linux {facts['kernel']}; load before: {facts['load_before']:.2f}.",
         "Versions: " + ", ".join(f"{name} {version}" for name, version in setup["versions"].items()) + ".",
-        f"Objects of {setup['size'] >> 20} MiB, parts of {setup['part_size'] >> 20} MiB, {setup['in_flight']} in "
-        f"flight; {setup['pairs']} turns, in each of which every contender had one process with "
+        f"{setup['settings']} {setup['pairs']} turns, in each of which every contender had one process with "
         f"{setup['warmups']} warm-up and {setup['repeats']} measured transfers. "
         "Median (least-greatest) of the processes.",
     ]
-    for store in dict.fromkeys(row["store"] for row in rows):
-        lines += ["", f"**{setup['stores'][store]['title']}** ({setup['stores'][store]['version']})", ""]
-        lines += ["| Operation | Library | GiB/s | CPU s/GiB | Memory added, MiB |", "|---|---|---|---|---|"]
-        lines += [_speed_line(row, setup) for row in rows if row["store"] == store]
-        lines += [
-            "",
-            "| Operation | Ratio | GiB/s, of medians | GiB/s, within pairs | CPU, of medians | CPU, within pairs |",
-        ]
-        lines += ["|---|---|---|---|---|---|"]
-        lines += [_ratio_line(row, setup) for row in ratios if row["store"] == store]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
-def _speed_line(row: dict[str, Any], setup: dict[str, Any]) -> str:
-    cells = [
-        OPERATIONS[row["operation"]],
-        setup["contenders"][row["contender"]],
-        _cell(row["gib_per_s"], 2),
-        _cell(row["cpu_s_per_gib"], 2),
-        _cell(row["peak_added_mib"], 0),
+def table(rows: Sequence[Row], labels: dict[str, str]) -> str:
+    """One table of rows whose operations have the same columns."""
+    shown = columns(rows[0]["operation"])
+    heads = ["Operation", "Library", *(column[0] for column in shown)]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for row in rows:
+        title = OPERATIONS[row["operation"]] + (f", {row['value']}" if row["value"] else "")
+        cells = [title, labels[row["contender"]]]
+        cells += [_cell(row.get(name), factor, digits) for _, name, factor, digits in shown]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def ratio_table(rows: Sequence[Row], labels: dict[str, str]) -> str:
+    """Our numbers over the original's."""
+    lines = [
+        "| Operation | Ratio | GiB/s, of medians | GiB/s, within pairs | CPU, of medians | CPU, within pairs |",
+        "|---|---|---|---|---|---|",
     ]
-    return "| " + " | ".join(cells) + " |"
+    for row in rows:
+        title = OPERATIONS[row["operation"]] + (f", {row['value']}" if row["value"] else "")
+        cells = [title, f"{labels[row['ours']]} / {labels[row['theirs']]}"]
+        for name in ("gib_per_s", "cpu_s_per_gib"):
+            cells += [f"{row[name]['of_medians']:.2f}", _cell(row[name]["of_pairs"], 1, 2)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
-def _ratio_line(row: dict[str, Any], setup: dict[str, Any]) -> str:
+def body(setup: Row, rows: Sequence[Row], ratios: Sequence[Row], failures: Sequence[Row] = ()) -> str:
+    """For each store its tables of numbers, of ratios, and who was left out."""
     labels = setup["contenders"]
-    cells = [OPERATIONS[row["operation"]], f"{labels[row['ours']]} / {labels[row['theirs']]}"]
-    for field in ("gib_per_s", "cpu_s_per_gib"):
-        cells += [f"{row[field]['of_medians']:.2f}", _cell(row[field]["of_pairs"], 2)]
-    return "| " + " | ".join(cells) + " |"
+    parts = []
+    for store in dict.fromkeys(row["store"] for row in rows):
+        parts.append(f"**{setup['stores'][store]['title']}** ({setup['stores'][store]['version']})")
+        for kind in (LARGE, SMALL, START):
+            mine = [row for row in rows if row["store"] == store and columns(row["operation"]) is kind]
+            if mine:
+                parts.append(table(mine, labels))
+        mine = [row for row in ratios if row["store"] == store]
+        if mine:
+            parts.append(ratio_table(mine, labels))
+        for one in failures:
+            if one["store"] == store:
+                what = f"{OPERATIONS[one['operation']]}: `{one['reason']}`"
+                parts.append(f"Left out: {labels[one['contender']]} failed at {what}.")
+    return "\n\n".join(parts) + "\n"
+
+
+def markdown(facts: Row, setup: Row, rows: Sequence[Row], ratios: Sequence[Row], failures: Sequence[Row] = ()) -> str:
+    """The conditions and the tables."""
+    return conditions(facts, setup) + "\n\n" + body(setup, rows, ratios, failures)
 
 
 def insert(page: Path, text: str) -> None:

@@ -1,0 +1,37 @@
+"""An array as a file in memory, for the libraries that upload files only."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+
+class ArrayFile(io.RawIOBase):
+    """An array as a file to read: each read() copies what it returns, as every file does."""
+
+    def __init__(self, source: Any) -> None:
+        self.view, self.at = memoryview(source), 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """The new place."""
+        self.at = offset + (0, self.at, len(self.view))[whence]
+        return self.at
+
+    def tell(self) -> int:
+        """The place."""
+        return self.at
+
+    def read(self, size: int | None = -1) -> bytes:
+        """The next bytes."""
+        end = len(self.view) if size is None or size < 0 else self.at + size
+        piece = bytes(self.view[self.at : end])
+        self.at += len(piece)
+        return piece

@@ -1,0 +1,81 @@
+"""obstore: object_store of the Rust world. It signs the SHA-256 of each payload by default.
+
+It has no call that downloads one object in parallel into one buffer: get_ranges() is the nearest, with one buffer for
+each range and a concurrency of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import obstore
+import obstore.store
+
+from .job import Job
+
+DISTRIBUTIONS = ("obstore", "numpy")
+
+
+class Client:
+    """Operations by obstore's blocking functions."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        options: dict[str, Any] = {"allow_http": not job.tls}
+        if job.ca:
+            with open(job.ca) as authority:
+                options["root_certificate"] = authority.read()
+        config = {
+            "endpoint": job.endpoint,
+            "region": job.region,
+            "access_key_id": job.access_key,
+            "secret_access_key": job.secret_key,
+            "session_token": job.session_token,
+        }
+        config = {name: value for name, value in config.items() if value}
+        self.store = obstore.store.S3Store(job.bucket, config=config, client_options=options, **job.writer_options)
+
+    def put_write_borrowed(self, key: str, source: Any) -> None:
+        """put() of a whole array."""
+        obstore.put(self.store, key, source, chunk_size=self.job.part_size, max_concurrency=self.job.in_flight)
+
+    def get(self, key: str) -> Any:
+        """get(), whose bytes come as one buffer."""
+        return obstore.get(self.store, key).bytes()
+
+    def get_ranged(self, key: str) -> Any:
+        """get_ranges() of the whole object."""
+        starts, lengths = zip(*self.job.ranges(), strict=True)
+        return Pieces(obstore.get_ranges(self.store, key, starts=starts, lengths=lengths, coalesce=0))
+
+    def get_many(self, keys: Sequence[str]) -> list[Any]:
+        """get() from threads."""
+        with ThreadPoolExecutor(self.job.in_flight) as threads:
+            return list(threads.map(self.get, keys))
+
+    def put_many(self, items: Sequence[tuple[str, Any]]) -> None:
+        """put() from threads."""
+        with ThreadPoolExecutor(self.job.in_flight) as threads:
+            for _ in threads.map(lambda item: obstore.put(self.store, *item), items):
+                pass
+
+
+class Pieces:
+    """What get_ranges() returned, one buffer for each range: joined only when it is checked."""
+
+    def __init__(self, pieces: Sequence[Any]) -> None:
+        self.pieces = pieces
+
+    def __len__(self) -> int:
+        return sum(map(len, self.pieces))
+
+    def tobytes(self) -> bytes:
+        """All of it in one piece."""
+        return b"".join(map(bytes, self.pieces))
+
+
+def source_file() -> str:
+    """Where the library that was measured lies."""
+    return str(obstore.__file__)

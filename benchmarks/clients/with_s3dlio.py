@@ -1,0 +1,95 @@
+"""This library and the original, alike: the names that both have, and never a look at which one it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import s3dlio
+
+from .job import Job
+
+DISTRIBUTIONS = ("s3dlio", "numpy")
+# What one write() is given: several parts, as an array of an application would be.
+WRITE_PIECE = 64 << 20
+
+
+class Client:
+    """Operations by s3dlio; its settings come from the environment and from each call."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    def _uri(self, key: str) -> str:
+        return f"s3://{self.job.bucket}/{key}"
+
+    def _writer(self, key: str) -> Any:
+        return s3dlio.MultipartUploadWriter.from_uri(
+            self._uri(key),
+            part_size=self.job.part_size,
+            max_in_flight=self.job.in_flight,
+            content_type="application/octet-stream",
+            **self.job.writer_options,
+        )
+
+    def put_reserve(self, key: str, source: Any, *, fill: bool = True) -> None:
+        """Reserves each part, fills it by one NumPy copy, and commits it."""
+        import numpy as np
+
+        writer = self._writer(key)
+        for offset in range(0, self.job.size, self.job.part_size):
+            length = min(self.job.part_size, self.job.size - offset)
+            view = writer.reserve(length)
+            if fill:
+                start = offset % (source.size - self.job.part_size)
+                np.copyto(np.frombuffer(view, np.uint8), source[start : start + length])
+            writer.commit(length)
+            del view
+        writer.close()
+
+    def put_reserve_unfilled(self, key: str, source: Any) -> None:
+        """The same without the copy."""
+        self.put_reserve(key, source, fill=False)
+
+    def put_write(self, key: str, source: Any, **how: bool) -> None:
+        """Gives NumPy memory to write() in memoryviews of 64 MiB."""
+        writer = self._writer(key)
+        for offset in range(0, self.job.size, WRITE_PIECE):
+            writer.write(memoryview(source[offset : min(offset + WRITE_PIECE, self.job.size)]), **how)
+        writer.close()
+
+    def put_write_borrowed(self, key: str, source: Any) -> None:
+        """The same, told not to copy."""
+        self.put_write(key, source, copy=False)
+
+    def put_write_copied(self, key: str, source: Any) -> None:
+        """The same, told to copy."""
+        self.put_write(key, source, copy=True)
+
+    def get(self, key: str) -> Any:
+        """One object; whether in ranges is said by the environment."""
+        return s3dlio.get(self._uri(key))
+
+    get_ranged = get
+
+    def get_many(self, keys: Sequence[str]) -> list[Any]:
+        """Objects in the order of the keys, whatever order the library returns them in."""
+        found = dict(s3dlio.get_many([self._uri(key) for key in keys], max_in_flight=self.job.in_flight))
+        return [found[self._uri(key)] for key in keys]
+
+    def put_many(self, items: Sequence[tuple[str, Any]]) -> None:
+        """By put_many() where the library has it, else by put_bytes() from threads."""
+        pairs = [(self._uri(key), data) for key, data in items]
+        if hasattr(s3dlio, "put_many"):
+            s3dlio.put_many(pairs, max_in_flight=self.job.in_flight)
+            return
+        with ThreadPoolExecutor(self.job.in_flight) as threads:
+            for _ in threads.map(lambda pair: s3dlio.put_bytes(*pair), pairs):
+                pass
+
+
+def source_file() -> str:
+    """Where the library that was measured lies."""
+    file: str = s3dlio.__file__
+    return file

@@ -1,0 +1,187 @@
+"""Runs one measurement: a process of one contender, which asks before each transfer where that one goes.
+
+So each transfer writes a new key, and what the last one wrote is deleted before the next begins, outside the measured
+time: the store never holds more than one transfer. Used by the commands; `contender.py` is the other side.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from . import machine, servers
+from .case import Case
+from .peers import ROOT, Contender
+from .store import CHECKED_OBJECTS, Store, object_keys
+
+PROCESS_SECONDS = 600
+_numbers = itertools.count()
+
+
+def _environment(contender: Contender, store: Store, case: Case, home: str) -> dict[str, str]:
+    """All that the process sees: nothing of the caller's own AWS or S3DLIO settings."""
+    endpoint = {} if store.url is None else {"AWS_ENDPOINT_URL": store.url, "AWS_ENDPOINT_URL_S3": store.url}
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": home,
+        "LANG": "C.UTF-8",
+        "AWS_REGION": store.region,
+        "AWS_DEFAULT_REGION": store.region,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        **endpoint,
+        **store.environment,
+        **{name: str(value) for name, value in case.settings().items()},
+        **contender.environment,
+    }
+
+
+def _floor_command(contender: Contender, store: Store, case: Case) -> list[str]:
+    assert store.url is not None
+    threads = min(case.in_flight, os.cpu_count() or 1)
+    part_size = case.part_size if case.writes else case.range_size or case.part_size
+    values = {
+        "port": store.url.rpartition(":")[2],
+        "threads": threads,
+        "connections": case.in_flight,
+        "size": case.size,
+        "part-size": part_size,
+        "count": case.count,
+        "warmups": case.warmups,
+        "repeats": case.repeats,
+    }
+    command = [str(contender.program), *contender.arguments]
+    for name, value in values.items():
+        command += [f"--{name}", str(value)]
+    return command
+
+
+def _command(contender: Contender, store: Store, case: Case) -> list[str]:
+    if contender.is_floor:
+        return _floor_command(contender, store, case)
+    job = case.as_json() | {
+        "endpoint": store.url,
+        "bucket": store.bucket,
+        "region": store.region,
+        "access_key": store.environment.get("AWS_ACCESS_KEY_ID"),
+        "secret_key": store.environment.get("AWS_SECRET_ACCESS_KEY"),
+        "session_token": store.environment.get("AWS_SESSION_TOKEN"),
+        "ca": str(store.ca) if store.ca else None,
+        "writer_options": contender.writer_options,
+        "spawned": time.monotonic(),
+    }
+    starts = case.operation == "start"
+    script = ROOT / "benchmarks" / ("starter.py" if starts else "contender.py")
+    return [
+        str(contender.program),
+        str(script),
+        contender.client,
+        json.dumps(job),
+        *(contender.imports if starts else ()),
+    ]
+
+
+@dataclass
+class Measurement:
+    """One process. `seeded` is the key that reads read; `run` may be called once."""
+
+    contender: Contender
+    store: Store
+    case: Case
+    seeded: str = ""
+    check_content: bool = False
+    peak_used: int = 0
+    _last: str = field(default="", init=False)
+
+    def run(self) -> dict[str, Any]:
+        """Its numbers. Raises RuntimeError with what the process said if it failed or ran another library."""
+        with tempfile.TemporaryDirectory() as home, tempfile.TemporaryFile("w+") as errors:
+            process = subprocess.Popen(
+                _command(self.contender, self.store, self.case),
+                env=_environment(self.contender, self.store, self.case, home),
+                cwd=home,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                preexec_fn=servers.die_with_parent,
+            )
+            overdue = threading.Timer(PROCESS_SECONDS, process.kill)
+            overdue.start()
+            try:
+                with process, servers.ended(process):
+                    numbers = self._converse(process)
+                    process.wait()
+                if process.returncode != 0 or numbers is None:
+                    errors.seek(0)
+                    raise RuntimeError(self._failure(process.returncode, errors))
+                self._judge()
+            finally:
+                overdue.cancel()
+                self._clear()
+        return numbers
+
+    def _failure(self, status: int, errors: IO[str]) -> str:
+        what = f"{self.contender.name} failed at {self.case.title} on {self.store.name}, status {status}"
+        return f"{what}:\n{errors.read()}"
+
+    def _converse(self, process: subprocess.Popen[str]) -> dict[str, Any] | None:
+        """Answers each question for a key; returns the numbers, or None when the process ended without any."""
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for line in process.stdout:
+            said: dict[str, Any] = json.loads(line)
+            if "next" not in said:
+                self._require_source(said.pop("file", None))
+                return said
+            self._clear()
+            try:
+                process.stdin.write(self._new_key() + "\n")
+                process.stdin.flush()
+            except BrokenPipeError:
+                break
+        return None
+
+    def _require_source(self, file: str | None) -> None:
+        if file is not None and not Path(file).is_relative_to(self.contender.root):
+            raise RuntimeError(f"{self.contender.name} imported {file}, which is not below {self.contender.root}")
+
+    def _new_key(self) -> str:
+        if not self.case.writes:
+            return self.seeded
+        name = f"{self.contender.name}/{self.case.operation}/{os.getpid()}-{next(_numbers)}"
+        self._last = self.store.prefix + name
+        return self._last
+
+    def _judge(self) -> None:
+        if not self._last:
+            return
+        keys = object_keys(self._last, self.case.size, self.case.count)
+        step = max(1, len(keys) // CHECKED_OBJECTS)
+        for key in keys[::step]:
+            content = self.check_content and self.case.operation != "put-reserve-unfilled"
+            self.store.check(key, self.case.size, content=content)
+
+    def _clear(self) -> None:
+        self.peak_used = max(self.peak_used, self.store.used())
+        if self._last:
+            last, self._last = self._last, ""
+            self.store.delete(object_keys(last, self.case.size, self.case.count))
+
+
+def require_memory(store: Store, case: Case) -> None:
+    """Raises RuntimeError rather than let a process run the machine out of memory, which would end others' too."""
+    kept = case.moved if store.data else 0
+    needed = kept + 2 * case.moved + (1 << 30)
+    available = machine.available_memory()
+    if available < needed:
+        raise RuntimeError(
+            f"{needed >> 20} MiB of memory are needed and {available >> 20} available: use a smaller --size"
+        )
