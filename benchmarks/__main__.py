@@ -1,4 +1,4 @@
-"""The command line of the harness: `python -m benchmarks compare --help`."""
+"""The command line of the harness: `python -m benchmarks --help`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import sys
 from typing import NoReturn
 
-from . import compare
+from . import compare, own_store, suite
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -22,11 +22,18 @@ def main() -> None:
     """Parses the command line and runs the one command that it names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     commands = parser.add_subparsers(dest="command", required=True)
-    compare.add_arguments(commands.add_parser("compare", help="this library against others, turn by turn"))
+    for name, module, start, text in (
+        ("compare", compare, compare.compare, "this library against others, turn by turn"),
+        ("suite", suite, suite.suite, "all workloads, with tables and plots"),
+        ("run", own_store, own_store.run, "against a store of your own"),
+    ):
+        command = commands.add_parser(name, help=text)
+        module.add_arguments(command)
+        command.set_defaults(start=start)
     for one in _ENDING:
         signal.signal(one, _terminate)
     options = parser.parse_args()
-    compare.compare(options)
+    options.start(options)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,12 @@ def able(contender: Contender, store: Store, case: Case) -> bool:
     """Whether this contender can do this on that store."""
     if case.operation not in contender.operations or (contender.is_floor and store.name != "discard"):
         return False
-    return contender.tls or not (store.tls and store.ca)
+    return not distrusts(contender, store)
+
+
+def distrusts(contender: Contender, store: Store) -> bool:
+    """Whether this contender cannot be told to trust that store's certificate."""
+    return not contender.tls and store.ca is not None
 
 
 def count(store: Store, cases: Sequence[Case], chosen: Sequence[Contender], pairs: int) -> int:
@@ -61,6 +66,9 @@ def run(
         if not remaining:
             continue
         process.require_memory(store, case)
+        for one in chosen:
+            if case.operation in one.operations and distrusts(one, store):
+                _leave_out(results, store, case, one, "it cannot be told which certificate authority to trust")
         reads = not case.writes
         part_size = case.part_size
         with store.seeded(case.size, case.count, part_size) if reads else contextlib.nullcontext("") as seeded:

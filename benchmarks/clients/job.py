@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -21,9 +22,6 @@ class Job:
     endpoint: str | None
     bucket: str
     region: str
-    access_key: str | None
-    secret_key: str | None
-    session_token: str | None
     ca: str | None
     writer_options: dict[str, Any]
     spawned: float
@@ -32,6 +30,21 @@ class Job:
     def of(cls, values: dict[str, Any]) -> Job:
         """From the harness's JSON, which holds more than this."""
         return cls(**{field.name: values[field.name] for field in fields(cls)})
+
+    @property
+    def access_key(self) -> str | None:
+        """Keys come by the environment: a command line is public on its machine."""
+        return os.environ.get("AWS_ACCESS_KEY_ID")
+
+    @property
+    def secret_key(self) -> str | None:
+        """As above."""
+        return os.environ.get("AWS_SECRET_ACCESS_KEY")
+
+    @property
+    def session_token(self) -> str | None:
+        """As above; None for keys that need none."""
+        return os.environ.get("AWS_SESSION_TOKEN")
 
     @property
     def host(self) -> str:
