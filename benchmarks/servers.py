@@ -79,12 +79,20 @@ def discard_server(threads: int | None) -> Iterator[Store]:
         yield Store("discard", "Discard server", url, version, content=False, environment=KEYS)
 
 
+class MissingServerError(RuntimeError):
+    """A server program is not on this machine."""
+
+
 def minio_binary() -> str:
-    """The binary that MINIO_BINARY names, or the one that `make minio` builds, or one on the PATH."""
+    """The binary that MINIO_BINARY names, or the one that `make minio` builds, or one on the PATH.
+
+    Raises MissingServerError.
+    """
     built = ROOT / ".cache" / "bin" / "minio"
     found = os.environ.get("MINIO_BINARY") or (str(built) if built.exists() else shutil.which("minio"))
     if not found:
-        raise RuntimeError("MinIO was not found: `make minio` builds it, or set MINIO_BINARY, or use --stores discard")
+        text = "MinIO was not found: `make minio` builds it, or set MINIO_BINARY, or use --stores discard"
+        raise MissingServerError(text)
     return found
 
 

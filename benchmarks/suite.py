@@ -129,7 +129,10 @@ def suite(options: argparse.Namespace) -> None:
         ready = peers.prepare([one for _, _, chosen in plan for one in chosen])
         try:
             for workload, name, chosen in plan:
-                _measure(workload, name, [one for one in chosen if one in ready], options)
+                try:
+                    _measure(workload, name, [one for one in chosen if one in ready], options)
+                except servers.MissingServerError as error:
+                    print(f"left out: {workload.name} on {name}: {error}", file=sys.stderr)
         finally:
             render(options.folder)
     print(render(options.folder))
