@@ -9,13 +9,14 @@ from typing import NoReturn
 
 from . import compare, own_store, suite
 
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def _terminate(number: int, _frame: object) -> NoReturn:
-    for one in _ENDING:
+def terminate(number: int, _frame: object) -> NoReturn:
+    """Ends the run by an exception, so that servers are ended and their folders removed."""
+    for one in ENDING:
         signal.signal(one, signal.SIG_IGN)  # a second one must not interrupt the cleaning up
-    sys.exit(128 + number)  # an exception, so that servers are ended and their folders removed
+    sys.exit(128 + number)
 
 
 def main() -> None:
@@ -30,8 +31,8 @@ def main() -> None:
         command = commands.add_parser(name, help=text)
         module.add_arguments(command)
         command.set_defaults(start=start)
-    for one in _ENDING:
-        signal.signal(one, _terminate)
+    for one in ENDING:
+        signal.signal(one, terminate)
     options = parser.parse_args()
     options.start(options)
 

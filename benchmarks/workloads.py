@@ -33,8 +33,8 @@ class Workload:
     axis: str = ""
 
 
-def _large(size: int, *operations: str) -> tuple[Case, ...]:
-    return tuple(Case(operation, size) for operation in operations)
+def _large(size: int, *operations: str, repeats: int = 3) -> tuple[Case, ...]:
+    return tuple(Case(operation, size, repeats=repeats) for operation in operations)
 
 
 def _sweep(size: int, group: str, values: tuple[int, ...], field: str, unit: int, *operations: str) -> tuple[Case, ...]:
@@ -85,7 +85,7 @@ def quick() -> list[Workload]:
             "large",
             "Large objects",
             LARGE_ABOUT.format(size="256 MiB"),
-            _large(size, "put-reserve", "put-write-borrowed", "get-ranged"),
+            _large(size, "put-reserve", "put-write-borrowed", "get-ranged", repeats=8),
             ("ours", "original", "obstore", "boto3", *floors),
             ("discard",),
         ),

@@ -21,10 +21,11 @@ struct upload {
     bool stored[MAX_PARTS + 1];
 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards the four below */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards the five below */
 static struct upload *uploads;
 static uint64_t last_upload_id;
 static struct object objects[KEPT_OBJECTS];
+static uint64_t hashes[KEPT_OBJECTS]; /* of their paths, close together: small objects are looked up often */
 static unsigned oldest_object;
 
 static uint64_t splitmix64(uint64_t x)
@@ -49,10 +50,19 @@ int make_pattern(void)
     return fd;
 }
 
+static uint64_t hash_of(const char *path)
+{
+    uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
+    while (*path)
+        hash = (hash ^ (unsigned char)*path++) * 0x100000001b3u;
+    return hash;
+}
+
 static struct object *kept_object(const char *path)
 {
+    uint64_t hash = hash_of(path);
     for (unsigned i = 0; i < KEPT_OBJECTS; i++)
-        if (objects[i].path[0] && strcmp(objects[i].path, path) == 0)
+        if (hashes[i] == hash && strcmp(objects[i].path, path) == 0)
             return &objects[i];
     return NULL;
 }
@@ -65,6 +75,7 @@ static void keep_object(const char *path, uint64_t size, unsigned parts, const c
         oldest_object = (oldest_object + 1) % KEPT_OBJECTS;
     }
     snprintf(object->path, sizeof object->path, "%s", path);
+    hashes[object - objects] = hash_of(path);
     snprintf(object->crc64nvme, sizeof object->crc64nvme, "%s", crc64nvme);
     object->size = size;
     object->parts = parts;

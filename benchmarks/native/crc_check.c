@@ -1,6 +1,6 @@
 /* Prints the base64 CRC64NVME of standard input, so that the harness can compare it with a library's.
  *
- * usage: crc_check [SKIP]        SKIP bytes are left out in front, so that unaligned memory is tried too */
+ * usage: crc_check [SKIP [narrow]]        SKIP bytes are left out in front, so that unaligned memory is tried too */
 #include "crc64nvme.h"
 
 #include <stdio.h>
@@ -18,7 +18,7 @@ int main(int argc, char **argv)
     if (!data || skip > length)
         return 1;
     char text[13];
-    crc64nvme_prepare();
+    crc64nvme_prepare(argc > 2);
     crc64nvme_base64(crc64nvme(data + skip, length - skip), text);
     puts(text);
     return 0;

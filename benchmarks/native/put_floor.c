@@ -74,7 +74,7 @@ static void upload(void)
 int main(int argc, char **argv)
 {
     options = read_options(argc, argv);
-    crc64nvme_prepare();
+    crc64nvme_prepare(false);
     source = map_memory(options.size, true, true);
     for (int i = 0; i < options.threads; i++)
         sockets[i] = connect_to(options.port);

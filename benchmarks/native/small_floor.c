@@ -104,7 +104,7 @@ static void transfer(void)
 int main(int argc, char **argv)
 {
     options = read_options(argc, argv);
-    crc64nvme_prepare();
+    crc64nvme_prepare(false);
     memory = map_memory(options.size * options.count, true, true);
     connections = calloc(options.connections, sizeof *connections);
     if (!connections)
