@@ -21,7 +21,7 @@ WRITER = frozenset({"put-reserve", "put-reserve-unfilled", "put-write", "put-wri
 SMALL = frozenset({"get-many", "put-many"})
 READS = frozenset({"get", "get-ranged"})
 EVERYTHING = WRITER | SMALL | READS | {"get-each", "start"}
-PUT_AND_GET = SMALL | READS | {"put-write-borrowed", "get-each", "start"}
+PUT_AND_GET = SMALL | READS | {"put-write-borrowed", "start"}
 
 VERSIONS = {
     "s3dlio": "0.10.0",
@@ -121,6 +121,7 @@ def contenders() -> list[Contender]:
     # Its client has no range API below its streams, and no setting for an authority of one's own.
     streams = frozenset({"put-write-borrowed", "get-ranged", "start"}) | SMALL
     one_stream = PUT_AND_GET - {"get-ranged"}
+    never_one_request = PUT_AND_GET - {"get"}
     return [
         _ours("ours", "this library"),
         _peer("original", "s3dlio", EVERYTHING),
@@ -138,7 +139,7 @@ def contenders() -> list[Contender]:
         _peer("boto3", "boto3", imports=("boto3", "boto3.s3.transfer")),
         _peer("minio", "minio", one_stream),
         _peer("pyarrow", "pyarrow", imports=("pyarrow.fs",)),
-        _peer("s3fs", "s3fs"),
+        _peer("s3fs", "s3fs", never_one_request),
         _floor("floor-put", "floor in C", "put_floor", "put-write-borrowed"),
         _floor("floor-put-crc", "floor in C, CRC64NVME", "put_floor", "put-write-borrowed", "--crc"),
         _floor("floor-get-discard", "floor in C, kernel discards", "get_floor", "get-ranged", "--memory", "discard"),

@@ -152,11 +152,84 @@ def _wait_until_ready(process: subprocess.Popen[str], store: Store, log: Path) -
     raise RuntimeError(f"{store.title} did not start:\n{log.read_text()}")
 
 
+_NGINX = """daemon off;
+master_process off;
+pid {folder}/pid;
+error_log {folder}/log warn;
+{user}
+events {{ worker_connections 512; }}
+http {{
+    access_log off;
+    sendfile on;
+    tcp_nopush on;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{
+        listen 127.0.0.1:{port};
+        root {folder}/data;
+        limit_rate {rate}m;
+    }}
+}}
+"""
+NGINX_MIB_PER_S = 64
+
+
+def nginx_binary() -> str:
+    """The binary that NGINX_BINARY names, or one on the PATH or where Debian has it. Raises MissingServerError."""
+    found = os.environ.get("NGINX_BINARY") or shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if not found:
+        raise MissingServerError("nginx was not found: `apt-get install nginx-core`, or set NGINX_BINARY")
+    return found
+
+
+@contextlib.contextmanager
+def nginx() -> Iterator[Store]:
+    """Runs nginx with a limit for each connection, as stores behind a network have one. It serves and never stores."""
+    binary = nginx_binary()
+    tmpfs.require_tmpfs()
+    said = subprocess.run([binary, "-v"], capture_output=True, text=True, check=True).stderr.strip()
+    with tmpfs.folder() as folder:
+        (folder / "data").mkdir()
+        port = free_port()
+        user = "user root;" if os.geteuid() == 0 else ""  # else it gives up what the folder's owner may read
+        (folder / "conf").write_text(_NGINX.format(folder=folder, port=port, user=user, rate=NGINX_MIB_PER_S))
+        command = [binary, "-p", str(folder), "-c", str(folder / "conf"), "-e", str(folder / "log")]
+        store = Store(
+            "nginx",
+            f"nginx, {NGINX_MIB_PER_S} MiB/s for each connection",
+            f"http://127.0.0.1:{port}",
+            said,
+            content=True,
+            environment=KEYS,
+            data=folder / "data",
+            served=folder / "data",
+        )
+        with subprocess.Popen(command, text=True, preexec_fn=die_with_parent) as process, ended(process):
+            _wait_until_open(process, port, folder / "log")
+            yield store
+
+
+def _wait_until_open(process: subprocess.Popen[str], port: int, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.05)
+            break
+    raise RuntimeError(f"nginx did not start:\n{log.read_text() if log.exists() else ''}")
+
+
 def opened(name: str, server_threads: int | None = None) -> contextlib.AbstractContextManager[Store]:
     """The store that `--stores` calls by this name."""
     if name == "discard":
         return discard_server(server_threads)
+    if name == "nginx":
+        return nginx()
     return minio(tls=name == "minio-tls")
 
 
-STORES = ("discard", "minio", "minio-tls")
+STORES = ("discard", "minio", "minio-tls", "nginx")

@@ -38,6 +38,8 @@ class Store:
     # MinIO's data, where it is ours, and where in it MinIO keeps for minutes what is deleted or replaced.
     data: Path | None = None
     trash: Path | None = None
+    # The folder whose files are the objects, where the store only serves files.
+    served: Path | None = None
     # Every key begins with it: a user's own bucket may hold other things.
     prefix: str = ""
 
@@ -92,7 +94,10 @@ class Store:
 
     def delete(self, keys: Sequence[str]) -> None:
         """Deletes the objects and gives their memory back."""
-        if len(keys) == 1:
+        if self.served:
+            for key in keys:
+                (self.served / self.bucket / key).unlink(missing_ok=True)
+        elif len(keys) == 1:
             self.client.delete_object(Bucket=self.bucket, Key=keys[0])
         elif self.content:  # the discard server forgets small objects by itself
             for start in range(0, len(keys), _DELETED_AT_ONCE):
@@ -115,6 +120,12 @@ class Store:
             self.delete(keys)
 
     def _seed(self, keys: Sequence[str], size: int, part_size: int) -> None:
+        if self.served:
+            for key in keys:
+                file = self.served / self.bucket / key
+                file.parent.mkdir(parents=True, exist_ok=True)
+                pattern.make(size).tofile(file)
+            return
         source = pattern.make(pattern.PERIOD + part_size)
         for key in keys:
             if size <= part_size:

@@ -34,7 +34,7 @@ def able(contender: Contender, store: Store, case: Case) -> bool:
     """Whether this contender can do this on that store."""
     if case.operation not in contender.operations or (contender.is_floor and store.name != "discard"):
         return False
-    return not distrusts(contender, store)
+    return not (case.writes and store.served) and not distrusts(contender, store)
 
 
 def distrusts(contender: Contender, store: Store) -> bool:

@@ -61,9 +61,10 @@ def _small(count: int) -> tuple[Case, ...]:
 
 LARGE_ABOUT = (
     "Objects of {size} in parts of 16 MiB, ranges of 8 MiB, 16 in flight. Requests are signed; checksums are each "
-    "library's default where its name says nothing else: this library sends a CRC64NVME, the original, obstore and "
-    "minio sign the payload's SHA-256, boto3, s3fs and s3torchconnectorclient send a CRC32 or CRC32C. "
-    "s3torchconnectorclient's number in flight and obstore's for ranges cannot be set."
+    "library's default where its name says nothing else. With each part this library and pyarrow send a CRC64NVME, boto3 "
+    "and s3fs a CRC32; the original, obstore and minio, and boto3 and s3fs too, sign its SHA-256 over plain HTTP; "
+    "s3torchconnectorclient sends neither, and its number in flight cannot be set. pyarrow's parts are of 10 MiB. "
+    "obstore and pyarrow fetch ranges from 16 threads."
 )
 THRESHOLD_ABOUT = (
     "16 objects of 148 MiB, one get() after the other, by the size from which on the library downloads in ranges. "
@@ -148,6 +149,14 @@ def full() -> list[Workload]:
             pair,
             ("discard", "minio"),
             "Threshold",
+        ),
+        Workload(
+            "limited",
+            "A store that limits each connection",
+            "256 MiB in ranges of 8 MiB, 16 in flight, from a server that gives each connection 64 MiB/s.",
+            _large(256 * MIB, "get", "get-ranged", repeats=2),
+            (*pair, "obstore", "s3torchconnectorclient", "boto3", "pyarrow"),
+            ("nginx",),
         ),
         Workload(
             "small",

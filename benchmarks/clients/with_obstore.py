@@ -1,7 +1,7 @@
 """obstore: object_store of the Rust world. It signs the SHA-256 of each payload by default.
 
-It has no call that downloads one object in parallel into one buffer: get_ranges() is the nearest, with one buffer for
-each range and a concurrency of its own.
+It has no call that downloads one object in parallel: get_ranges() joins ranges that touch into one request, whatever
+it is told. So ranges are fetched by get_range() from threads, and stay in one buffer for each.
 """
 
 from __future__ import annotations
@@ -46,9 +46,13 @@ class Client:
         return obstore.get(self.store, key).bytes()
 
     def get_ranged(self, key: str) -> Any:
-        """get_ranges() of the whole object."""
-        starts, lengths = zip(*self.job.ranges(), strict=True)
-        return Pieces(obstore.get_ranges(self.store, key, starts=starts, lengths=lengths, coalesce=0))
+        """get_range() from threads."""
+
+        def fetch(place: tuple[int, int]) -> Any:
+            return obstore.get_range(self.store, key, start=place[0], length=place[1])
+
+        with ThreadPoolExecutor(self.job.in_flight) as threads:
+            return Pieces(list(threads.map(fetch, self.job.ranges())))
 
     def get_many(self, keys: Sequence[str]) -> list[Any]:
         """get() from threads."""
@@ -63,7 +67,7 @@ class Client:
 
 
 class Pieces:
-    """What get_ranges() returned, one buffer for each range: joined only when it is checked."""
+    """What get_range() returned, one buffer for each range: joined only when it is checked."""
 
     def __init__(self, pieces: Sequence[Any]) -> None:
         self.pieces = pieces

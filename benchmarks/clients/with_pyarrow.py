@@ -1,7 +1,8 @@
-"""pyarrow: the AWS SDK for C++ behind Arrow's file systems. Uploads in the background, with parts of its own size.
+"""pyarrow: the AWS SDK for C++ behind Arrow's file systems. Uploads in the background, in parts of 10 MiB.
 
-The parts are as large as the pieces that its stream is given, from 10 MiB on; how many are in flight is its own pool of
-I/O threads, which is set to the common number. Reads are one request for each read() call.
+That size cannot be set; how many are in flight is its own pool of I/O threads, which is set to the common number. Each
+part comes with a CRC64NVME in aws-chunked framing of unknown length, which the discard server refuses. Reads are one
+request for each read() call.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""s3fs: fsspec's file system over aiobotocore. Many requests at a time, on one thread with an event loop."""
+"""s3fs: fsspec's file system over aiobotocore. Many requests at a time, on one thread with an event loop.
+
+By default it sends a CRC32 with each part and signs the payload over plain HTTP, as boto3 does.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ class Client:
         self.files.pipe_file(self._path(key), bytes(source), chunksize=self.job.part_size)
 
     def get(self, key: str) -> bytes:
-        """cat_file() in one request."""
+        """cat_file(); a large object comes in parallel chunks even so."""
         data: bytes = self.files.cat_file(self._path(key))
         return data
 

@@ -1,8 +1,7 @@
 """s3torchconnectorclient: the AWS CRT's client, which splits transfers itself and always works in parallel.
 
 Its part size is also its range size, and how much is in flight follows from a target throughput: there is no other
-setting. It sends a CRC32C with each part in aws-chunked framing. Its stream is copied into one array, as its own
-readers do.
+setting. It sends no checksum and does not sign the payload. Its stream is copied into one array, as its own readers do.
 """
 
 from __future__ import annotations
