@@ -62,7 +62,7 @@ def _small(count: int) -> tuple[Case, ...]:
 LARGE_ABOUT = (
     "Objects of {size} in parts of 16 MiB, ranges of 8 MiB, 16 in flight. Requests are signed; checksums are each "
     "library's default where its name says nothing else. With each part this library and pyarrow send a CRC64NVME, "
-    "boto3 and s3fs a CRC32; the original, obstore and minio, and boto3 and s3fs too, sign its SHA-256 over plain HTTP; "
+    "boto3 and s3fs a CRC32; over plain HTTP the original, obstore, minio, boto3 and s3fs sign its SHA-256; "
     "s3torchconnectorclient sends neither, and its number in flight cannot be set. pyarrow's parts are of 10 MiB. "
     "obstore and pyarrow fetch ranges from 16 threads."
 )
