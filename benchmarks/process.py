@@ -109,7 +109,7 @@ class Measurement:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                preexec_fn=servers.die_with_parent,
+                preexec_fn=servers.detach,
             )
             overdue = threading.Timer(PROCESS_SECONDS, process.kill)
             overdue.start()

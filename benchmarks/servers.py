@@ -30,8 +30,12 @@ KEYS = {"AWS_ACCESS_KEY_ID": "minioadmin", "AWS_SECRET_ACCESS_KEY": "minioadmin"
 _PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent() -> None:
-    """For a child's `preexec_fn`: the kernel ends it when the harness is killed and can end nothing itself."""
+def detach() -> None:
+    """For a child's `preexec_fn`: Ctrl-C reaches the harness alone, which still needs its servers to clean up.
+
+    The kernel ends the child when the harness is killed and can end nothing itself.
+    """
+    os.setpgid(0, 0)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -69,7 +73,7 @@ def discard_server(threads: int | None) -> Iterator[Store]:
     command: list[str | Path] = [NATIVE / "discard_server"]
     if threads is not None:
         command += ["--threads", str(threads)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process, ended(process):
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=detach) as process, ended(process):
         assert process.stdout is not None
         port = process.stdout.readline().strip()
         if not port:
@@ -129,9 +133,7 @@ def minio(*, tls: bool = False) -> Iterator[Store]:
         )
         with (
             open(folder / "log", "w+") as log,
-            subprocess.Popen(
-                command, env=environment, stdout=log, stderr=log, text=True, preexec_fn=die_with_parent
-            ) as process,
+            subprocess.Popen(command, env=environment, stdout=log, stderr=log, text=True, preexec_fn=detach) as process,
             ended(process),
         ):
             _wait_until_ready(process, store, folder / "log")
@@ -207,7 +209,7 @@ def nginx() -> Iterator[Store]:
             data=folder / "data",
             served=folder / "data",
         )
-        with subprocess.Popen(command, text=True, preexec_fn=die_with_parent) as process, ended(process):
+        with subprocess.Popen(command, text=True, preexec_fn=detach) as process, ended(process):
             _wait_until_open(process, port, folder / "log")
             yield store
 

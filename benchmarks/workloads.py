@@ -86,7 +86,7 @@ def quick() -> list[Workload]:
             "large",
             "Large objects",
             LARGE_ABOUT.format(size="256 MiB"),
-            _large(size, "put-reserve", "put-write-borrowed", "get-ranged", repeats=8),
+            _large(size, "put-reserve", "put-write-borrowed", "get-ranged", repeats=6),
             ("ours", "original", "obstore", "boto3", *floors),
             ("discard",),
         ),
