@@ -16,28 +16,20 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from . import _http, _retry, _xml
 from ._connections import Connections, Lease
 from ._credentials import CredentialSource
 from ._drivers import drivers
+from ._endpoint_state import EndpointState, RetryQuota
 from ._exchange import Exchange, Outcome
-from ._kept import without_traceback
+from ._failures import Failed
 from ._signing import Signer
 from ._uri import Endpoint, Target, aws_endpoint
-from .config import ClientSettings, environment_fingerprint
-from .errors import (
-    AccessDeniedError,
-    InvalidRangeError,
-    NotFoundError,
-    PreconditionFailedError,
-    S3Error,
-    ThrottledError,
-    TimeoutError,
-    TransportError,
-    WriterClosedError,
-)
+from .config import ClientSettings, RetryPolicy, environment_fingerprint
+from .errors import TimeoutError, TransportError, WriterClosedError
 
 log = logging.getLogger("s3dlio")
 
@@ -95,6 +87,9 @@ class Request:
             (a writable buffer) or None to have it as bytes; called once per attempt.
         into: a writable buffer for a 2xx body whose place is known beforehand.
         error_in_body: the store may begin its answer with 200 before it knows the outcome.
+        settled: asked when an attempt of unknown outcome was followed by "not there any more", "there already" or a
+            conflict: whether that attempt had done it after all. The answer is then one of status 0.
+        settled_first: ask after every attempt of unknown outcome, before the request is sent again.
     """
 
     operation: str
@@ -107,14 +102,16 @@ class Request:
     into: Any = None
     on_head: Callable[[_http.ResponseHead], Any] | None = None
     error_in_body: bool = False
+    settled: Callable[[], bool] | None = None
+    settled_first: bool = False
     upload_id: str | None = None
     part_number: int | None = None
 
 
 @dataclass(slots=True)
 class Response:
-    """A 2xx answer. `received` counts body bytes wherever they went; `uncertain` says that an earlier
-    attempt of the same request may have taken effect."""
+    """A 2xx answer, or status 0 for a request whose effect was found otherwise. `received` counts body bytes
+    wherever they went; `uncertain` says that an earlier attempt of the same request may have taken effect."""
 
     status: int
     headers: Mapping[str, str]
@@ -132,8 +129,11 @@ class Service:
         self._credentials = CredentialSource(settings)
         self._signer = Signer()
         self._connections = Connections(settings=settings)
+        self._state = EndpointState(self._credentials.renew)
+        self._quota = RetryQuota(settings.retries)
         self._lock = threading.Lock()
         self._endpoint: Endpoint | None = None
+        self._is_aws = False
 
     def load(self) -> None:
         """Imports what signing needs in the caller's thread: a child forked while a worker imports would hang."""
@@ -148,7 +148,9 @@ class Service:
     def endpoint(self) -> Endpoint:
         with self._lock:
             if self._endpoint is None:
-                url = self._credentials.endpoint_url() or aws_endpoint(self._credentials.region)
+                url = self._credentials.endpoint_url()
+                self._is_aws = url is None
+                url = url or aws_endpoint(self._credentials.region)
                 self._endpoint = Endpoint.from_url(url, self.settings.addressing_style)
             return self._endpoint
 
@@ -165,40 +167,72 @@ class Service:
             Cancelled: `cancel` was raised.
         """
         scope = cancel or CancelScope()
-        target = self.endpoint.target(request.bucket, request.key, request.query)
-        started = time.monotonic()
-        uncertain = False
-        attempt = 0
+        call = _Call(request, self.settings.retries)
         while True:
-            attempt += 1
+            call.attempt += 1
             scope.check()
-            failed = self._attempt(request, target, scope)
-            if isinstance(failed, Response):
-                failed.attempts, failed.uncertain = attempt, uncertain
-                return failed
-            uncertain = uncertain or failed.may_have_taken_effect
-            outcome = _retry.Outcome(request.operation, failed.status, failed.code, failed.failure)
-            elapsed = time.monotonic() - started
-            decision = _retry.classify(outcome, attempt, elapsed, self.settings.retries, random.random())
-            if decision.verdict is not _retry.Verdict.RETRY:
-                raise failed.as_error(request, attempt, elapsed, uncertain) from failed.error
-            log.info("%s attempt %d: %s; again in %.2f s", request.operation, attempt, failed, decision.delay)
-            scope.pause(decision.delay)
+            result = self._attempt(call, scope)
+            if isinstance(result, Response):
+                self._quota.give_back(call.taken)
+                result.attempts, result.uncertain = call.attempt, call.uncertain
+                return result
+            call.uncertain = call.uncertain or result.may_have_taken_effect
+            pause = self._pause_before_next(call, result)
+            asked = call.uncertain and (request.settled_first or result.status in (404, 409, 412))
+            if asked and request.settled is not None and request.settled():
+                return Response(0, {}, b"", 0, call.attempt, True)
+            if pause is None:
+                raise result.as_error(request, call.attempt, call.elapsed, call.uncertain) from result.error
+            log.info("%s attempt %d: %s; again in %.2f s", request.operation, call.attempt, result, pause)
+            scope.pause(pause)
 
-    def _attempt(self, request: Request, target: Target, scope: CancelScope) -> Response | _Failed:
+    def _pause_before_next(self, call: _Call, failed: Failed) -> float | None:
+        """Seconds until the next attempt, or None where there is none to be made."""
+        request = call.request
+        outcome = _retry.Outcome(request.operation, failed.status, failed.code, failed.failure)
+        decision = _retry.classify(
+            outcome, call.attempt, call.elapsed, self.settings.retries, random.random(), failed.retry_after
+        )
+        if decision.verdict is _retry.Verdict.CORRECT:
+            region = self._region(request.bucket)
+            return 0.0 if self._state.correct(failed, request.bucket, region, call.corrected) else None
+        if decision.verdict is not _retry.Verdict.RETRY:
+            return None
+        call.taken = self._quota.take(failed.failure)
+        if not call.taken:
+            log.warning("%s is not sent again: the retry quota of this client is used up", request.operation)
+            return None
+        return decision.delay
+
+    def _region(self, bucket: str | None) -> str:
+        return self._state.region_of(bucket) or self.region
+
+    def _target(self, request: Request) -> Target:
+        endpoint, region = self.endpoint, self._state.region_of(request.bucket)
+        if self._is_aws and region is not None:  # a store that was named by its URL is never left
+            endpoint = Endpoint.from_url(aws_endpoint(region), self.settings.addressing_style)
+        return endpoint.target(request.bucket, request.key, request.query)
+
+    def _attempt(self, call: _Call, scope: CancelScope) -> Response | Failed:
         """One attempt; a pooled connection that the server had closed costs a second sending, not an attempt."""
+        request = call.request
+        target = self._target(request)
         try:
             for fresh in (False, True):
                 with self._connections.lease(target.origin, fresh=fresh, check=scope.check) as lease:
-                    exchange = self._exchange(request, target, lease, scope)
+                    exchange = self._exchange(call, target, lease, scope)
+                    if exchange is None:
+                        return call.out_of_time()
                     stale = lease.reused and not fresh and _closed_unused(exchange)
                     if not stale:
                         return self._conclude(request, exchange, lease, scope)
         except TransportError as error:
-            return _Failed(_connect_failure(error), error)
+            return Failed(_connect_failure(error), error)
         raise AssertionError("a fresh connection is never stale")
 
-    def _exchange(self, request: Request, target: Target, lease: Lease, scope: CancelScope) -> Exchange:
+    def _exchange(self, call: _Call, target: Target, lease: Lease, scope: CancelScope) -> Exchange | None:
+        """One exchange that has ended; None where the call's deadline has passed first."""
+        request = call.request
         timeouts = self.settings.timeouts
         exchange = Exchange(
             lease.sock,
@@ -213,16 +247,16 @@ class Service:
         )
         scope.enter(exchange)
         try:
-            _run(exchange)
+            in_time = _run(exchange, call.left)
             if exchange.outcome == Outcome.HEAD_READY:
                 head = _http.parse_head(exchange.head_bytes)
                 assert request.on_head is not None
                 request.into = request.on_head(head) if 200 <= head.status < 300 else None
                 exchange.continue_into(request.into)
-                _run(exchange)
+                in_time = _run(exchange, call.left)
         finally:
             scope.leave(exchange)
-        return exchange
+        return exchange if in_time or scope.cancelled else None
 
     def _head(self, request: Request, target: Target, lease: Lease) -> bytes:
         """The signed request head, credentials taken anew so that a refresh takes effect."""
@@ -239,7 +273,8 @@ class Service:
                 query_string=target.query_string,
                 headers=headers,
                 credentials=credentials,
-                region=self.region,
+                region=self._region(request.bucket),
+                now=self._now(),
             )
         path = f"{target.path}?{target.query_string}" if target.query_string else target.path
         if lease.origin_form_absolute:
@@ -249,13 +284,18 @@ class Service:
         lines += [f"{name}: {value}" for name, value in headers.items()]
         return "\r\n".join([*lines, "", ""]).encode("ascii")
 
-    def _conclude(self, request: Request, exchange: Exchange, lease: Lease, scope: CancelScope) -> Response | _Failed:
+    def _now(self) -> datetime | None:
+        """The store's time, where it has told that ours is wrong."""
+        offset = self._state.clock_offset
+        return datetime.now(UTC) + timedelta(seconds=offset) if offset else None
+
+    def _conclude(self, request: Request, exchange: Exchange, lease: Lease, scope: CancelScope) -> Response | Failed:
         """Turns an ended exchange into an answer or a failure, and gives the connection back if it is clean."""
         outcome = exchange.outcome
         if outcome == Outcome.CANCELLED:
             raise Cancelled("the request was cancelled")
         if outcome not in (Outcome.COMPLETE, Outcome.UNUSUAL):
-            return _Failed.of_exchange(exchange, self.settings)
+            return Failed.of_exchange(exchange, self.settings)
         try:
             head = _http.parse_head(exchange.head_bytes)
             body, received = exchange.body_bytes, exchange.body_received
@@ -264,15 +304,15 @@ class Service:
             elif exchange.reusable:
                 lease.keep()
         except _http.BadResponse as error:
-            return _Failed(_retry.Failure.GARBAGE, error, sent=exchange.request_sent)
+            return Failed(_retry.Failure.GARBAGE, error, sent=exchange.request_sent)
         except OSError as error:
             timed_out = isinstance(error, builtins.TimeoutError)
             kind = _retry.Failure.TIMEOUT if timed_out else _retry.Failure.RECEIVE
-            return _Failed(kind, error, sent=exchange.request_sent)
+            return Failed(kind, error, sent=exchange.request_sent)
         refused = request.error_in_body and _xml.parse_error(body) is not None
         if 200 <= head.status < 300 and not refused:
             return Response(head.status, head.headers, body, received, 1, False)
-        return _Failed.of_answer(head, body, exchange.request_sent)
+        return Failed.of_answer(head, body, exchange.request_sent)
 
     def _finish_unusual(
         self, request: Request, exchange: Exchange, head: _http.ResponseHead, lease: Lease, scope: CancelScope
@@ -290,16 +330,47 @@ class Service:
         )
 
 
-def _run(exchange: Exchange) -> None:
-    """Hands the exchange to a driver and sleeps until it ends; an interrupt ends it first."""
+class _Call:
+    """One request's way through its attempts."""
+
+    def __init__(self, request: Request, policy: RetryPolicy) -> None:
+        self.request = request
+        self.attempt = 0
+        self.uncertain = False
+        self.taken = 0
+        self.corrected: set[str] = set()
+        self._deadline = policy.deadline
+        self._started = time.monotonic()
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self._started
+
+    @property
+    def left(self) -> float | None:
+        """Seconds to the caller's deadline; None without one."""
+        return None if self._deadline is None else max(0.0, self._deadline - self.elapsed)
+
+    def out_of_time(self) -> Failed:
+        error = TimeoutError(f"the deadline of {self._deadline:g} s has passed")
+        return Failed(_retry.Failure.TIMEOUT, error, sent=True)
+
+
+def _run(exchange: Exchange, timeout: float | None) -> bool:
+    """Hands the exchange to a driver and sleeps until it ends; an interrupt ends it first.
+
+    Returns:
+        False if `timeout` seconds were not enough; the exchange was cancelled then.
+    """
+    in_time = False
     try:
         drivers().submit(exchange)
-        exchange.wait(None)
-    except BaseException:
-        # The driver must have let go of the caller's memory before the interrupt travels on.
-        exchange.cancel()
-        exchange.wait(None)
-        raise
+        in_time = exchange.wait(timeout)
+    finally:
+        if not in_time:  # the driver must have let go of the caller's memory before anything goes on
+            exchange.cancel()
+            exchange.wait(None)
+    return in_time
 
 
 def _connect_failure(error: TransportError) -> _retry.Failure:
@@ -317,113 +388,6 @@ def _closed_unused(exchange: Exchange) -> bool:
     broken = exchange.outcome in (Outcome.SEND_ERROR, Outcome.RECEIVE_ERROR)
     reset = isinstance(exchange.error, OSError) and exchange.error.errno in (errno.EPIPE, errno.ECONNRESET)
     return broken and reset and not exchange.head_bytes
-
-
-_FAILURES = {
-    Outcome.CLOSED_BEFORE_RESPONSE: (
-        _retry.Failure.CLOSED,
-        "the peer closed the connection without an answer",
-    ),
-    Outcome.CLOSED_IN_RESPONSE: (
-        _retry.Failure.CLOSED,
-        "the peer closed the connection in the middle of its answer",
-    ),
-    Outcome.SEND_ERROR: (_retry.Failure.SEND, "sending failed"),
-    Outcome.RECEIVE_ERROR: (_retry.Failure.RECEIVE, "receiving failed"),
-    Outcome.SEND_TIMEOUT: (_retry.Failure.TIMEOUT, "the peer took no byte for {send:g} s"),
-    Outcome.FIRST_BYTE_TIMEOUT: (_retry.Failure.TIMEOUT, "no answer came for {first_byte:g} s"),
-    Outcome.IDLE_TIMEOUT: (_retry.Failure.TIMEOUT, "the answer stopped for {idle:g} s"),
-    Outcome.HEAD_TOO_LARGE: (_retry.Failure.GARBAGE, "the head of the answer is larger than 64 KiB"),
-    Outcome.GARBAGE: (_retry.Failure.GARBAGE, "the answer is not HTTP/1.1"),
-}
-
-
-class _Failed:
-    """One failed attempt: either an answer of the store or a failure of the transport."""
-
-    def __init__(self, failure: _retry.Failure | None, error: Exception | None, *, sent: bool = False) -> None:
-        self.failure = failure
-        self.error = None if error is None else without_traceback(error)
-        self.status: int | None = None
-        self.code: str | None = None
-        self.message: str | None = None
-        self.request_id: str | None = None
-        self.host_id: str | None = None
-        self.may_have_taken_effect = sent and failure is not None
-
-    @classmethod
-    def of_exchange(cls, exchange: Exchange, settings: ClientSettings) -> _Failed:
-        kind, text = _FAILURES[Outcome(exchange.outcome)]
-        times = settings.timeouts
-        text = text.format(send=times.send, first_byte=times.first_byte, idle=times.idle)
-        error_class = TimeoutError if kind is _retry.Failure.TIMEOUT else TransportError
-        error = error_class(text)
-        error.__cause__ = exchange.error
-        return cls(kind, error, sent=exchange.request_sent)
-
-    @classmethod
-    def of_answer(cls, head: _http.ResponseHead, body: bytes, sent: bool) -> _Failed:
-        failed = cls(None, None, sent=sent)
-        failed.status = head.status
-        failed.request_id = head.headers.get("x-amz-request-id")
-        failed.host_id = head.headers.get("x-amz-id-2")
-        document = _xml.parse_error(body) if body else None
-        if document is not None:
-            failed.code, failed.message = document.code, document.message
-            failed.request_id = failed.request_id or document.request_id
-            failed.host_id = failed.host_id or document.host_id
-        # A gateway that gives up (5xx) may have passed the request on.
-        failed.may_have_taken_effect = head.status >= 500
-        return failed
-
-    def __str__(self) -> str:
-        return str(self.error) if self.error else f"status {self.status} ({self.code})"
-
-    def as_error(self, request: Request, attempts: int, elapsed: float, uncertain: bool) -> S3Error | TransportError:
-        """What the caller is told. No frame of the raising may name it: that would be a cycle."""
-        if self.status is not None:
-            error = s3_error(request, self.status, self.code, self.message, self.request_id, self.host_id, attempts)
-            error.uncertain = uncertain
-            return error
-        place = "" if request.bucket is None else f" of s3://{request.bucket}/{request.key}"
-        part = "" if request.part_number is None else f", part {request.part_number}"
-        times = "1 attempt" if attempts == 1 else f"{attempts} attempts"
-        text = f"{request.operation}{place}{part} failed after {times} in {elapsed:.1f} s: {self.error}"
-        error_class = TimeoutError if isinstance(self.error, builtins.TimeoutError) else TransportError
-        raised = error_class(text)
-        raised.uncertain = uncertain
-        return raised
-
-
-_THROTTLES = ("SlowDown", "TooManyRequests", "RequestLimitExceeded", "Throttling", "ThrottlingException")
-
-
-def s3_error(
-    request: Request,
-    status: int,
-    code: str | None,
-    message: str | None,
-    request_id: str | None = None,
-    host_id: str | None = None,
-    attempts: int = 1,
-) -> S3Error:
-    """The error class for what the store answered, filled in."""
-    error_class: type[S3Error] = {
-        401: AccessDeniedError,
-        403: AccessDeniedError,
-        404: NotFoundError,
-        412: PreconditionFailedError,
-        416: InvalidRangeError,
-        429: ThrottledError,
-    }.get(status, S3Error)
-    if code in _THROTTLES:
-        error_class = ThrottledError
-    elif code == "ConditionalRequestConflict":
-        error_class = PreconditionFailedError
-    return error_class(
-        request.operation, request.bucket, request.key or None, status, code, message, request_id, host_id,
-        request.upload_id, request.part_number, attempts,
-    )  # fmt: skip
 
 
 class ClientLike(Protocol):

@@ -78,6 +78,15 @@ class CredentialSource:
             raise CredentialsError(_NONE_FOUND)
         return _checked(frozen.access_key, frozen.secret_key, frozen.token)
 
+    def renew(self) -> bool:
+        """Forgets credentials that the store calls expired, so that the chain is asked anew; False for given ones."""
+        if self._settings.credentials is not None:
+            return False
+        with self._lock:
+            self._chain_credentials = None
+            self._session = None  # it has the shared files in memory
+        return True
+
     @property
     def region(self) -> str:
         """The argument, AWS_REGION, botocore's chain (AWS_DEFAULT_REGION, profile), or us-east-1.

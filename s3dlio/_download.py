@@ -78,8 +78,11 @@ class Download:
         try:
             first = self._first()
             self._join()
+        except Cancelled:  # by a range that failed while the first was on its way, or from outside
+            self._stop()
         except BaseException:
             self._stop()
+            self._error = None
             raise
         if self._error is not None:
             raise self._taken_error()

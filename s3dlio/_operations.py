@@ -7,17 +7,22 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Sto
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from . import _xml
 from ._checksums import ALGORITHMS, Algorithm
-from ._client import CancelScope, Request, Response, Service, s3_error
+from ._client import CancelScope, Request, Response, Service
+from ._failures import s3_error
 from ._http import ResponseHead
-from ._uri import Location
+from ._uri import Location, format_uri
 from .config import HEADER_FIELDS, MultipartUploadConfig
-from .errors import ChecksumMismatchError, NotFoundError
+from .errors import ChecksumMismatchError, NotFoundError, S3dlioError, S3Error, TransportError
+
+log = logging.getLogger("s3dlio")
 
 T = TypeVar("T")
 
@@ -77,9 +82,35 @@ def put_object(
     if checksum is not None:
         headers[checksum.algorithm.header] = checksum.value
     headers.setdefault("content-type", "binary/octet-stream")
-    request = Request("PutObject", "PUT", *location, headers=headers, body=body)
+    found: list[Stored] = []
+
+    def ours() -> bool:
+        """A condition that fails after an attempt whose answer was lost may have been met by that attempt."""
+        stored = _same_object(service, location, body, checksum)
+        found.extend([stored] if stored else [])
+        return stored is not None
+
+    request = Request("PutObject", "PUT", *location, headers=headers, body=body, settled=ours)
     response = service.call(request, cancel)
-    return _stored(request, response, checksum)
+    return found[0] if response.status == 0 else _stored(request, response, checksum)
+
+
+def _same_object(service: Service, location: Location, body: Sequence[Any], checksum: Checksum | None) -> Stored | None:
+    """What the store has, if that is `body`: same size and checksum, or the same MD5 where it reports none."""
+    try:
+        headers = head_object(service, location)
+    except S3dlioError:
+        return None
+    etag = bare_etag(headers.get("etag"))
+    if headers.get("content-length") != str(sum(memoryview(segment).nbytes for segment in body)):
+        return None
+    reported = full_object_checksum(headers)
+    if checksum is not None and reported is not None and reported.algorithm is checksum.algorithm:
+        return Stored(etag, reported.value, version_of(headers)) if reported.value == checksum.value else None
+    digest = hashlib.md5(usedforsecurity=False)
+    for segment in body:
+        digest.update(segment)
+    return Stored(etag, None, version_of(headers)) if digest.hexdigest() == etag else None
 
 
 def create_upload(
@@ -92,7 +123,26 @@ def create_upload(
         headers["x-amz-checksum-algorithm"] = algorithm.s3_name
         headers["x-amz-checksum-type"] = "FULL_OBJECT"
     request = Request("CreateMultipartUpload", "POST", *location, query=[("uploads", "")], headers=headers)
-    return _parsed(request, service.call(request), _xml.parse_create_upload)
+    try:
+        response = service.call(request)
+    except (S3Error, TransportError) as error:
+        if error.uncertain:
+            _warn_of_unknown_upload(location)
+        raise
+    if response.uncertain:
+        _warn_of_unknown_upload(location)
+    return _parsed(request, response, _xml.parse_create_upload)
+
+
+def _warn_of_unknown_upload(location: Location) -> None:
+    """An upload whose id nobody knows is never aborted by guess: it may be another writer's."""
+    uri = format_uri(*location)
+    log.warning(
+        "the answer to a CreateMultipartUpload of %s was lost: an upload without parts may be left on the store; "
+        "list_uploads(%r) shows it",
+        uri,
+        uri,
+    )
 
 
 def upload_part(
@@ -142,8 +192,12 @@ def complete_upload(
     config: MultipartUploadConfig,
     checksum: Checksum | None,
     total: int,
-) -> Stored:
-    """Completes, and reads the answer that may be an error inside a 200."""
+    published: Callable[[], bool],
+) -> Stored | None:
+    """Completes, and reads the answer that may be an error inside a 200; None where `published` said it was done.
+
+    `published` is asked before a Complete whose predecessor's answer was lost is sent again.
+    """
     headers = {**condition_headers(config), "content-type": "application/xml"}
     if checksum is not None:
         headers[checksum.algorithm.header] = checksum.value
@@ -157,9 +211,13 @@ def complete_upload(
         headers=headers,
         body=[_xml.complete_document(parts)],
         error_in_body=True,
+        settled=published,
+        settled_first=True,
         upload_id=upload_id,
     )
     response = service.call(request)
+    if response.status == 0:
+        return None
     result = _parsed(request, response, _xml.parse_complete)
     assert isinstance(result, _xml.CompleteResult)  # an error would have been raised by the call
     echoed = None if checksum is None else result.checksums.get(checksum.algorithm.xml)

@@ -17,6 +17,7 @@ class Verdict(enum.Enum):
 
     RETURN = "return"
     RETRY = "retry"
+    CORRECT = "correct"
     RAISE = "raise"
 
 
@@ -72,30 +73,43 @@ _PASSING_CODES = frozenset({
     "TooManyRequestsException",
 })  # fmt: skip
 
-# The client corrects its clock, or takes new credentials, before the next attempt.
-_CORRECTED_CODES = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestTimeTooSkewed", "TokenRefreshRequired"})
+# What the client can put right itself, once: its clock, its credentials, the region it signs for.
+CLOCK_CODES = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
+TOKEN_CODES = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
+REGION_CODES = frozenset({"AuthorizationHeaderMalformed", "PermanentRedirect", "TemporaryRedirect"})
+_REDIRECTS = frozenset({301, 302, 307, 308})
+
+# A store's wish to be left alone is granted up to this many seconds; who has less time sets a deadline.
+LONGEST_WISH = 60.0
 
 
-def classify(outcome: Outcome, attempt: int, elapsed: float, policy: RetryPolicy, random: float) -> Decision:
+def classify(
+    outcome: Outcome, attempt: int, elapsed: float, policy: RetryPolicy, random: float, retry_after: float = 0.0
+) -> Decision:
     """What to do after attempt number `attempt`.
 
     Args:
         outcome: how the attempt ended.
         attempt: how many have been made, this one included; from 1.
-        elapsed: seconds since the first began. It decides nothing: deadlines are per step without progress,
-            so that a slow transfer that advances is never given up for its age.
+        elapsed: seconds since the first began. Only a deadline that the caller has set looks at it: all others
+            are per step without progress, so that a slow transfer that advances is never given up for its age.
         policy: how often and how patiently.
         random: a number in [0, 1) drawn for this decision; the pause is that share of its bound
             (full jitter).
+        retry_after: seconds that the store asks to be left alone (RFC 9110, section 10.2.3).
 
     Source: https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
     """
     verdict = _verdict(outcome)
-    if verdict is not Verdict.RETRY:
+    if verdict not in (Verdict.RETRY, Verdict.CORRECT):
         return Decision(verdict, 0.0)
-    if attempt >= policy.max_attempts:
+    pause = max(random * pause_bound(attempt, policy), min(retry_after, LONGEST_WISH))
+    if verdict is Verdict.CORRECT:
+        pause = 0.0
+    late = policy.deadline is not None and elapsed + pause >= policy.deadline
+    if attempt >= policy.max_attempts or late:
         return Decision(Verdict.RAISE, 0.0)
-    return Decision(Verdict.RETRY, random * pause_bound(attempt, policy))
+    return Decision(verdict, pause)
 
 
 def pause_bound(attempt: int, policy: RetryPolicy) -> float:
@@ -112,8 +126,12 @@ def _verdict(outcome: Outcome) -> Verdict:
         # Every request may be sent again: parts and objects replace themselves by the same bytes, and what a
         # repeated Complete is answered is for its caller to interpret.
         return Verdict.RETRY
-    if code in _CORRECTED_CODES or code in _PASSING_CODES or status in _PASSING_STATUSES:
+    if status in _REDIRECTS or code in CLOCK_CODES | TOKEN_CODES | REGION_CODES:
+        return Verdict.CORRECT
+    if code in _PASSING_CODES or status in _PASSING_STATUSES:
         return Verdict.RETRY
+    if status == 403 and code is None:
+        return Verdict.CORRECT  # the answer to a HEAD says no more; the client looks at its date
     if code == "ConditionalRequestConflict" and operation == "PutObject":
         # At Complete the same conflict has used the upload up: a new one would be needed.
         return Verdict.RETRY

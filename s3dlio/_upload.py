@@ -20,12 +20,12 @@ from . import _operations, _workers
 from ._assembler import Owner, Part
 from ._checksums import ALGORITHMS, Algorithm, load, of_segments
 from ._client import Cancelled, CancelScope, Service
+from ._completion import Completion, StoredPart
 from ._kept import KeptError
 from ._operations import Checksum, Stored
 from ._uri import Location, format_uri
-from ._xml import CompletedPart
 from .config import MultipartUploadConfig
-from .errors import ChecksumMismatchError, ForkedError, NotFoundError, S3dlioError, WriterClosedError
+from .errors import ForkedError, NotFoundError, S3dlioError, WriterClosedError
 from .progress import Progress, ProgressEvent
 
 log = logging.getLogger("s3dlio")
@@ -43,17 +43,6 @@ class State(enum.Enum):
     CLOSED = "closed"
     FAILED = "failed"
     ABORTED = "aborted"
-
-
-class StoredPart:
-    """A part that the store has: its ETag, length in bytes and CRC (None where checksums are off)."""
-
-    __slots__ = ("crc", "etag", "length")
-
-    def __init__(self, etag: str, length: int, crc: int | None) -> None:
-        self.etag = etag
-        self.length = length
-        self.crc = crc
 
 
 class Upload:
@@ -406,7 +395,10 @@ class Upload:
             self.check_open()
             self._leave(State.COMPLETING)
         try:
-            stored = self._complete()
+            assert self.upload_id is not None
+            stored = Completion(
+                self.service, self.location, self.upload_id, self.parts, self.config, self.algorithm
+            ).run()
         except BaseException as error:
             self.fail(error)
             raise
@@ -414,72 +406,3 @@ class Upload:
             self._leave(State.CLOSED)
         _workers.unregister_open(self)
         return stored
-
-    def _complete(self) -> Stored:
-        assert self.upload_id is not None
-        numbers = sorted(self.parts)
-        total = sum(part.length for part in self.parts.values())
-        checksum = self._checksum(self._combined_crc())
-        listed = [self._completed_part(number) for number in numbers]
-        try:
-            stored = _operations.complete_upload(
-                self.service, self.location, self.upload_id, listed, self.config, checksum, total
-            )
-        except NotFoundError as error:
-            if not error.uncertain:
-                raise
-            found = self._published_before()
-            if found is None:
-                raise
-            stored = found
-        return self._verify(stored, checksum, total, len(numbers))
-
-    def _combined_crc(self) -> int | None:
-        if self.algorithm is None:
-            return None
-        crc, first = 0, True
-        for _, part in sorted(self.parts.items()):
-            assert part.crc is not None
-            crc = part.crc if first else self.algorithm.combine(crc, part.crc, part.length)
-            first = False
-        return crc
-
-    def _completed_part(self, number: int) -> CompletedPart:
-        part = self.parts[number]
-        checksum = self._checksum(part.crc)
-        named = None if checksum is None else (checksum.algorithm.xml, checksum.value)
-        return CompletedPart(number, part.etag, named)
-
-    def _published_before(self) -> Stored | None:
-        """A Complete whose first answer was lost: the upload is gone because the object is there."""
-        try:
-            headers = _operations.head_object(self.service, self.location)
-        except NotFoundError:
-            return None
-        return Stored(
-            _operations.bare_etag(headers.get("etag")),
-            None if self.algorithm is None else headers.get(self.algorithm.header),
-            _operations.version_of(headers),
-        )
-
-    def _verify(self, stored: Stored, checksum: Checksum | None, total: int, parts: int) -> Stored:
-        """Compares the store's answer with what was sent; asks by HEAD for what it left out."""
-        echoed = stored.checksum
-        if echoed is None:
-            headers = _operations.head_object(self.service, self.location, version_id=stored.version_id)
-            size = int(headers.get("content-length", "-1"))
-            if size != total:
-                raise ChecksumMismatchError(f"{self.uri}: the store has {size} bytes, {total} were sent")
-            reported = _operations.full_object_checksum(headers)
-            if checksum is not None and reported is not None and reported.algorithm is checksum.algorithm:
-                echoed = reported.value
-        if checksum is not None and echoed is not None and echoed != checksum.value:
-            raise ChecksumMismatchError(
-                f"{self.uri}: the store has {checksum.algorithm.s3_name} {echoed}, {checksum.value} was sent"
-            )
-        suffix = stored.etag.rpartition("-")[2] if "-" in stored.etag else None
-        if suffix is not None and suffix.isdigit() and int(suffix) != parts:
-            raise ChecksumMismatchError(
-                f"{self.uri}: the store's ETag {stored.etag} counts {suffix} parts, not {parts}"
-            )
-        return stored._replace(checksum=None if checksum is None else checksum.value)

@@ -228,17 +228,27 @@ class RetryPolicy:
     Attributes:
         max_attempts: attempts in all, the first included (1 to 100).
         base_delay: seconds; attempt n is preceded by a random pause below ``base_delay * 2**(n-1)``.
-        max_delay: seconds; the longest pause.
+        max_delay: seconds; the longest pause, unless the store asks for a longer one (Retry-After, up to 60 s).
+        deadline: seconds that one request may take with all its attempts and pauses; None for no limit. A part
+            or range is one request.
+        quota: what all requests of a client share for sending again: each retry takes 5, after a timeout 10; a
+            success gives back what its last retry took, or else 1 (1 to 1,000,000). So a store in trouble is not
+            held down by its clients' retries.
     """
 
     max_attempts: int = 6
     base_delay: float = 0.1
     max_delay: float = 10.0
+    deadline: float | None = None
+    quota: int = 500
 
     def __post_init__(self) -> None:
         check_integer("retries.max_attempts", self.max_attempts, 1, 100, "attempts")
         object.__setattr__(self, "base_delay", check_seconds("retries.base_delay", self.base_delay))
         object.__setattr__(self, "max_delay", check_seconds("retries.max_delay", self.max_delay))
+        if self.deadline is not None:
+            object.__setattr__(self, "deadline", check_seconds("retries.deadline", self.deadline))
+        check_integer("retries.quota", self.quota, 1, 1_000_000, "tokens")
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,9 @@ class S3dlioError(Exception):
 
     uncertain: bool = False
 
+    # Seconds from the first attempt to the end of the last; None where nothing was sent.
+    elapsed: float | None = None
+
 
 class ConfigurationError(S3dlioError, ValueError):
     """A setting, environment variable or configuration file holds a value that cannot be used."""
@@ -134,6 +137,8 @@ class S3Error(S3dlioError):
         message = f": {self.message.rstrip('.')}" if self.message else ""
         request = f", request id {self.request_id}" if self.request_id else ""
         tries = "" if self.attempts == 1 else f", after {self.attempts} attempts"
+        if tries and self.elapsed is not None:
+            tries += f" in {self.elapsed:.1f} s"
         return f"{self.operation}{place}{part} was refused{status}{code}{message}{request}{tries}"
 
     def __str__(self) -> str:
@@ -143,7 +148,7 @@ class S3Error(S3dlioError):
     def __reduce__(self) -> tuple[Any, ...]:
         fields: tuple[str, ...] = ("operation", "bucket", "key", "status", "code", "message", "request_id", "host_id")
         fields += ("upload_id", "part_number", "attempts")
-        return type(self), tuple(getattr(self, name) for name in fields)
+        return type(self), tuple(getattr(self, name) for name in fields), {"elapsed": self.elapsed}
 
 
 class NotFoundError(S3Error, FileNotFoundError):

@@ -85,26 +85,32 @@ def test_a_passing_code_is_retried_whatever_its_status(operation: str, status: i
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize(
     ("status", "code"),
-    [(403, "RequestTimeTooSkewed"), (400, "ExpiredToken"), (400, "TokenRefreshRequired")],
+    [
+        (403, "RequestTimeTooSkewed"),
+        (403, None),
+        (400, "ExpiredToken"),
+        (400, "TokenRefreshRequired"),
+        (301, "PermanentRedirect"),
+        (301, None),
+        (307, "TemporaryRedirect"),
+        (400, "AuthorizationHeaderMalformed"),
+    ],
 )
-def test_what_the_client_corrects_before_the_next_attempt_is_retried(operation: str, status: int, code: str) -> None:
-    assert verdict(operation, status, code) is RETRY
+def test_what_the_client_can_put_right_is_left_to_it(operation: str, status: int, code: str) -> None:
+    assert verdict(operation, status, code) is Verdict.CORRECT
 
 
 @pytest.mark.parametrize("operation", ["GetObject", "PutObject", "UploadPart", "CompleteMultipartUpload"])
 @pytest.mark.parametrize(
     ("status", "code"),
     [
-        (301, "PermanentRedirect"),
         (304, None),
-        (307, "TemporaryRedirect"),
         (400, None),
         (400, "BadDigest"),
         (400, "EntityTooSmall"),
         (400, "InvalidPart"),
         (400, "XAmzContentChecksumMismatch"),
         (401, None),
-        (403, None),
         (403, "AccessDenied"),
         (403, "SignatureDoesNotMatch"),
         (404, None),

@@ -1,0 +1,162 @@
+"""Publishes one multipart upload, and makes sure that what the store has is what was sent.
+
+A Complete whose answer was lost is looked for before it is sent again; an answer that leaves something out
+is completed by a HEAD. Called by `_upload` once all parts are stored; it keeps no state of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from . import _operations
+from ._checksums import Algorithm
+from ._client import Service
+from ._operations import Checksum, Stored
+from ._uri import Location, format_uri
+from ._xml import CompletedPart
+from .config import MultipartUploadConfig
+from .errors import ChecksumMismatchError, S3dlioError, S3Error
+
+
+class StoredPart(NamedTuple):
+    """A part that the store has: its ETag, length in bytes and CRC (None where checksums are off)."""
+
+    etag: str
+    length: int
+    crc: int | None
+
+
+class Completion:
+    """One upload with all its parts, by number."""
+
+    def __init__(
+        self,
+        service: Service,
+        location: Location,
+        upload_id: str,
+        parts: Mapping[int, StoredPart],
+        config: MultipartUploadConfig,
+        algorithm: Algorithm | None,
+    ) -> None:
+        self._service = service
+        self._location = location
+        self._uri = format_uri(*location)
+        self._upload_id = upload_id
+        self._parts = dict(sorted(parts.items()))
+        self._config = config
+        self._algorithm = algorithm
+        self._total = sum(part.length for part in parts.values())
+        self._checksum = self._combined()
+        self._found: Stored | None = None
+
+    def run(self) -> Stored:
+        """Completes the upload; the checksum of what it returns is that of the bytes sent.
+
+        Raises:
+            S3Error, TransportError: the store refused, or no answer came.
+            ChecksumMismatchError: the store has something else than what was sent.
+        """
+        try:
+            stored = self._complete()
+        except S3Error as error:
+            if error.code != "InvalidPart":
+                raise
+            if not self._take_listed_etags():
+                raise
+            stored = self._complete()
+        self._verify(stored)
+        return stored._replace(checksum=None if self._checksum is None else self._checksum.value)
+
+    def _complete(self) -> Stored:
+        listed = [self._listed(number, part) for number, part in self._parts.items()]
+        stored = _operations.complete_upload(
+            self._service, self._location, self._upload_id, listed, self._config, self._checksum, self._total,
+            self._published,
+        )  # fmt: skip
+        if stored is None:
+            assert self._found is not None
+            stored = self._found
+        return stored
+
+    def _combined(self) -> Checksum | None:
+        algorithm = self._algorithm
+        if algorithm is None:
+            return None
+        total, first = 0, True
+        for part in self._parts.values():
+            assert part.crc is not None
+            total = part.crc if first else algorithm.combine(total, part.crc, part.length)
+            first = False
+        return Checksum(algorithm, algorithm.encode(total))
+
+    def _listed(self, number: int, part: StoredPart) -> CompletedPart:
+        algorithm = self._algorithm
+        if algorithm is None or part.crc is None:
+            return CompletedPart(number, part.etag)
+        return CompletedPart(number, part.etag, (algorithm.xml, algorithm.encode(part.crc)))
+
+    def _published(self) -> bool:
+        """Whether an earlier Complete of unknown outcome has published the object: it is there, and it is ours."""
+        try:
+            headers = _operations.head_object(self._service, self._location)
+        except S3dlioError:
+            return False
+        etag = _operations.bare_etag(headers.get("etag"))
+        if headers.get("content-length") != str(self._total):
+            return False
+        reported = _operations.full_object_checksum(headers)
+        if self._checksum is not None and reported is not None and reported.algorithm is self._checksum.algorithm:
+            ours = reported.value == self._checksum.value
+        else:
+            ours = etag == self._expected_etag()
+        if ours:
+            echoed = None if reported is None else reported.value
+            self._found = Stored(etag, echoed if reported and self._checksum else None, _operations.version_of(headers))
+        return ours
+
+    def _expected_etag(self) -> str | None:
+        """What S3 calls an object of these parts: the MD5 of their MD5s, and their number."""
+        try:
+            digests = b"".join(bytes.fromhex(part.etag) for part in self._parts.values())
+        except ValueError:  # encrypted parts have other ETags
+            return None
+        return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(self._parts)}"
+
+    def _take_listed_etags(self) -> bool:
+        """Adopts the ETags that the store lists, where sizes and checksums of all parts are ours."""
+        listed = {part.number: part for part in _operations.list_parts(self._service, self._location, self._upload_id)}
+        adopted: dict[int, StoredPart] = {}
+        for number, part in self._parts.items():
+            found = listed.get(number)
+            if found is None or found.size != part.length:
+                return False
+            checksum = self._listed(number, part).checksum
+            if checksum is not None and found.checksums.get(checksum[0], checksum[1]) != checksum[1]:
+                return False
+            adopted[number] = part._replace(etag=_operations.bare_etag(found.etag))
+        self._parts = adopted
+        return True
+
+    def _verify(self, stored: Stored) -> None:
+        """Compares the store's answer with what was sent; asks by HEAD for what it left out."""
+        checksum, echoed = self._checksum, stored.checksum
+        if echoed is None:
+            headers = _operations.head_object(self._service, self._location, version_id=stored.version_id)
+            size = int(headers.get("content-length", "-1"))
+            if size != self._total:
+                raise ChecksumMismatchError(f"{self._uri}: the store has {size} bytes, {self._total} were sent")
+            reported = _operations.full_object_checksum(headers)
+            if checksum is not None and reported is not None and reported.algorithm is checksum.algorithm:
+                echoed = reported.value
+        if checksum is not None and echoed is not None and echoed != checksum.value:
+            raise ChecksumMismatchError(
+                f"{self._uri}: the store has {checksum.algorithm.s3_name} {echoed}, {checksum.value} was sent; "
+                "a buffer that was lent by write(copy=False) or read by other views may have changed on its way"
+            )
+        suffix = stored.etag.rpartition("-")[2] if "-" in stored.etag else None
+        if suffix is not None and suffix.isdigit() and int(suffix) != len(self._parts):
+            raise ChecksumMismatchError(
+                f"{self._uri}: the store's ETag {stored.etag} counts {suffix} parts, not {len(self._parts)}"
+            )

@@ -1,0 +1,104 @@
+"""What the requests of one client share and learn from answers: retry quota, the store's clock, buckets' regions.
+
+It sends nothing; `_client` asks it after a failed attempt and before the next. Any thread may call it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from . import _retry
+from ._failures import Failed
+from ._uri import aws_endpoint
+from .config import RetryPolicy
+from .errors import ConfigurationError
+
+log = logging.getLogger("s3dlio")
+
+# What a retry takes from the quota (as in the AWS SDKs' standard mode).
+RETRY_COST = 5
+TIMEOUT_COST = 10
+# S3 refuses signatures that are further from its clock than 15 minutes; a smaller difference is no reason.
+# https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html (RequestTimeTooSkewed)
+TOLERATED_SKEW = 600.0
+
+
+class RetryQuota:
+    """A bucket of tokens that all retries of a client draw from."""
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._lock = threading.Lock()
+        self._capacity = policy.quota
+        self._left = policy.quota
+
+    def take(self, failure: _retry.Failure | None) -> int:
+        """What a retry after `failure` has taken; 0 where nothing is left for it."""
+        cost = TIMEOUT_COST if failure is _retry.Failure.TIMEOUT else RETRY_COST
+        with self._lock:
+            if cost > self._left:
+                return 0
+            self._left -= cost
+            return cost
+
+    def give_back(self, taken: int) -> None:
+        """After a success: what its last retry took, or one token where there was none."""
+        with self._lock:
+            self._left = min(self._capacity, self._left + (taken or 1))
+
+
+class EndpointState:
+    """The clock's offset and the regions of buckets, learned from answers and kept for all later requests.
+
+    Attributes:
+        clock_offset: seconds that the store's clock is ahead of ours.
+    """
+
+    def __init__(self, renew_credentials: Callable[[], bool]) -> None:
+        self._renew_credentials = renew_credentials
+        self._regions: dict[str | None, str] = {}
+        self.clock_offset = 0.0
+
+    def region_of(self, bucket: str | None) -> str | None:
+        """The region the store named for this bucket, or None."""
+        return self._regions.get(bucket)
+
+    def correct(self, failed: Failed, bucket: str | None, region: str, done: set[str]) -> bool:
+        """Puts right what the answer names, each thing once in one call (`done`); False where nothing can be."""
+        named = failed.headers.get("x-amz-bucket-region") or failed.region
+        if named and named != region:
+            return self._correct_region(bucket, named, done)
+        if failed.code in _retry.TOKEN_CODES:
+            return _first(done, "credentials") and self._renew_credentials()
+        return failed.status == 403 and self._correct_clock(failed, done)
+
+    def _correct_region(self, bucket: str | None, named: str, done: set[str]) -> bool:
+        try:
+            aws_endpoint(named)  # what cannot be a region may not become part of a host name
+        except ConfigurationError:
+            return False
+        if not _first(done, "region"):
+            return False
+        log.info("bucket %s is in region %s; requests for it are signed for that from now on", bucket, named)
+        self._regions[bucket] = named
+        return True
+
+    def _correct_clock(self, failed: Failed, done: set[str]) -> bool:
+        date = failed.date
+        if date is None:
+            return False
+        offset = date - time.time()
+        if abs(offset - self.clock_offset) < TOLERATED_SKEW or not _first(done, "clock"):
+            return False
+        log.warning("the store's clock is %.0f s ahead of ours; requests are signed by its clock from now on", offset)
+        self.clock_offset = offset
+        return True
+
+
+def _first(done: set[str], what: str) -> bool:
+    if what in done:
+        return False
+    done.add(what)
+    return True
