@@ -1,0 +1,79 @@
+"""Peers and clients of the fault tests: each test has its own, plain and over TLS."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+from peer import Peer
+
+import s3dlio
+
+ATTEMPTS = 4
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
+    """A TLS server's context, and the file with the authority to trust."""
+    made = trustme.CA(key_type=trustme.KeyType.ECDSA)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.issue_cert("127.0.0.1", "localhost", key_type=trustme.KeyType.ECDSA).configure_cert(context)
+    path = tmp_path_factory.mktemp("authority") / "ca.pem"
+    made.cert_pem.write_to_path(str(path))
+    return context, path
+
+
+@pytest.fixture(params=["plain", "tls"])
+def peer(request: pytest.FixtureRequest, authority: tuple[ssl.SSLContext, Path]) -> Iterator[Peer]:
+    before = set(threading.enumerate())
+    with Peer(tls=authority[0] if request.param == "tls" else None) as opened:
+        yield opened
+    left = [thread.name for thread in set(threading.enumerate()) - before if thread.name.startswith("peer")]
+    assert not left, f"the peer left threads: {left}"
+
+
+@pytest.fixture
+def plain_peer() -> Iterator[Peer]:
+    with Peer() as opened:
+        yield opened
+
+
+Connect = Callable[..., s3dlio.Client]
+
+
+@pytest.fixture
+def connect(authority: tuple[ssl.SSLContext, Path]) -> Iterator[Connect]:
+    """Makes clients of a peer that retry fast; `deadline` is what they wait without progress, in seconds."""
+    opened: list[s3dlio.Client] = []
+
+    def make(peer: Peer, *, deadline: float = 10.0, attempts: int = ATTEMPTS, **settings: object) -> s3dlio.Client:
+        given: dict[str, object] = {
+            "endpoint_url": peer.endpoint_url,
+            "region": "us-east-1",
+            "credentials": ("id", "secret"),
+            "addressing_style": "path",
+            "ca_bundle": str(authority[1]),
+            "timeouts": s3dlio.Timeouts(connect=10, send=deadline, first_byte=deadline, idle=deadline),
+            "retries": s3dlio.RetryPolicy(max_attempts=attempts, base_delay=0.001),
+        }
+        opened.append(s3dlio.Client(**{**given, **settings}))  # type: ignore[arg-type]
+        return opened[-1]
+
+    yield make
+    for client in opened:
+        client.close()
+
+
+@pytest.fixture
+def client(peer: Peer, connect: Connect) -> s3dlio.Client:
+    return connect(peer)
+
+
+@pytest.fixture
+def impatient(peer: Peer, connect: Connect) -> s3dlio.Client:
+    """Gives up after half a second without progress: for peers that stall."""
+    return connect(peer, deadline=0.5)
