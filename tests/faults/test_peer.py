@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import random
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -383,12 +384,21 @@ def test_a_wrong_checksum_is_told_for_right_bytes(peer: Peer, http: Http) -> Non
     assert answer.headers["x-amz-checksum-crc64nvme"] != checksum_of("crc64nvme", TAIL)
 
 
-def test_a_duplicate_or_long_answer_leaves_bytes_on_the_connection(peer: Peer, http: Http) -> None:
-    peer.store.put("b", "k", b"hello")
-    for behaviour in (DuplicateResponse(), LongBody()):
-        peer.play(Rule(do=behaviour))
-        answer = http("GET", "/b/k")
-        assert answer.data == b"hello"
+@pytest.mark.parametrize(
+    ("behaviour", "answers", "end"), [(DuplicateResponse(), 2, b"hello"), (LongBody(by=3), 1, b"helloXXX")], ids=repr
+)
+def test_a_duplicate_or_long_answer_leaves_bytes_on_the_connection(
+    plain_peer: Peer, behaviour: Behaviour, answers: int, end: bytes
+) -> None:
+    plain_peer.store.put("b", "k", b"hello")
+    plain_peer.play(Rule(do=behaviour))
+    host, port = plain_peer.endpoint_url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), 10) as sock, sock.makefile("rb") as stream:
+        sock.sendall(b"GET /b/k HTTP/1.1\r\nHost: x\r\n\r\n")
+        sock.shutdown(socket.SHUT_WR)
+        came = stream.read()
+    assert came.count(b"HTTP/1.1 200 OK") == answers
+    assert came.endswith(end)
 
 
 @pytest.mark.parametrize("declaration", [False, True])
