@@ -196,12 +196,12 @@ class EarlyResponse:
 
 @dataclass(frozen=True)
 class DuplicateResponse:
-    """The answer twice in a row: the second belongs to no request."""
+    """The answer twice in one piece: the second belongs to no request."""
 
     def __call__(self, turn: Turn) -> None:
         reply = turn.serve()
-        turn.send(reply)
-        turn.send(reply)
+        turn.seen.status = reply.status
+        turn.link.send((turn.head_of(reply) + reply.body) * 2)
 
 
 @dataclass(frozen=True)
@@ -382,8 +382,8 @@ class LongBody:
     def __call__(self, turn: Turn) -> None:
         reply = turn.serve()
         body = reply.body + b"X" * self.by
-        turn.send_head(replace(reply, body=body if self.announced else reply.body))
-        turn.link.send(body)
+        turn.seen.status = reply.status
+        turn.link.send(turn.head_of(replace(reply, body=body if self.announced else reply.body)) + body)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Peers and clients of the fault tests: each test has its own, plain and over TLS."""
+"""Peers and clients of the fault tests: each test has its own."""
 
 from __future__ import annotations
 
@@ -27,19 +27,17 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext,
     return context, path
 
 
-@pytest.fixture(params=["plain", "tls"])
-def peer(request: pytest.FixtureRequest, authority: tuple[ssl.SSLContext, Path]) -> Iterator[Peer]:
-    before = set(threading.enumerate())
-    with Peer(tls=authority[0] if request.param == "tls" else None) as opened:
-        yield opened
-    left = [thread.name for thread in set(threading.enumerate()) - before if thread.name.startswith("peer")]
-    assert not left, f"the peer left threads: {left}"
+over_both = pytest.mark.parametrize("peer", ["plain", "tls"], indirect=True)
 
 
 @pytest.fixture
-def plain_peer() -> Iterator[Peer]:
-    with Peer() as opened:
+def peer(request: pytest.FixtureRequest, authority: tuple[ssl.SSLContext, Path]) -> Iterator[Peer]:
+    """A peer with a fresh store: plain HTTP, and TLS too where the test is marked `over_both`."""
+    before = set(threading.enumerate())
+    with Peer(tls=authority[0] if getattr(request, "param", "plain") == "tls" else None) as opened:
         yield opened
+    left = [thread.name for thread in set(threading.enumerate()) - before if thread.name.startswith("peer")]
+    assert not left, f"the peer left threads: {left}"
 
 
 Connect = Callable[..., s3dlio.Client]

@@ -140,7 +140,8 @@ class Link:
         """Bytes that have arrived on this machine and were not read. Call with the lock held."""
         number = array.array("i", [0])
         fcntl.ioctl(self.sock.fileno(), termios.FIONREAD, number)
-        decrypted = self.sock.pending() if isinstance(self.sock, ssl.SSLSocket) else 0
+        # TLS may hold a record in part, of which neither tells.
+        decrypted = self.sock.pending() + (1 << 14) if isinstance(self.sock, ssl.SSLSocket) else 0
         return number[0] + decrypted + len(self._buffer)
 
     def send(self, data: bytes) -> None:
@@ -239,6 +240,10 @@ class Turn:
     def send_head(self, reply: Reply) -> None:
         with self.peer.changed:
             self.seen.status = reply.status
+        self.link.send(self.head_of(reply))
+
+    def head_of(self, reply: Reply) -> bytes:
+        """The head as it goes out, with what an HTTP server adds to the model's headers."""
         length = len(reply.body) if reply.length is None else reply.length
         told = {"Date": formatdate(usegmt=True), "Server": "scripted"}
         if reply.status not in (204, 304) and "Transfer-Encoding" not in reply.headers:
@@ -246,7 +251,7 @@ class Turn:
         told |= reply.headers
         lines = [f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}"]
         lines += [f"{name}: {value}" for name, value in told.items()]
-        self.link.send("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
     def narrow(self) -> None:
         """Keeps what the kernel takes in ahead of us small, so that the other end notices when we stop reading."""
