@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -33,11 +36,24 @@ over_both = pytest.mark.parametrize("peer", ["plain", "tls"], indirect=True)
 @pytest.fixture
 def peer(request: pytest.FixtureRequest, authority: tuple[ssl.SSLContext, Path]) -> Iterator[Peer]:
     """A peer with a fresh store: plain HTTP, and TLS too where the test is marked `over_both`."""
-    before = set(threading.enumerate())
+    threads, sockets = set(threading.enumerate()), open_sockets()
     with Peer(tls=authority[0] if getattr(request, "param", "plain") == "tls" else None) as opened:
         yield opened
-    left = [thread.name for thread in set(threading.enumerate()) - before if thread.name.startswith("peer")]
+    left = [thread.name for thread in set(threading.enumerate()) - threads if thread.name.startswith("peer")]
     assert not left, f"the peer left threads: {left}"
+    deadline = time.monotonic() + 10
+    while open_sockets() > sockets:  # a worker may be about to close what was cancelled
+        assert time.monotonic() < deadline, "sockets were left open"
+        threading.Event().wait(0.01)
+
+
+def open_sockets() -> int:
+    """How many sockets this process has."""
+    count = 0
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # closed meanwhile
+            count += os.readlink(f"/proc/self/fd/{name}").startswith("socket:")
+    return count
 
 
 Connect = Callable[..., s3dlio.Client]

@@ -131,6 +131,17 @@ LOST: dict[str, Behaviour] = {
 
 
 @over_both
+def test_an_early_refusal_stops_the_body(peer: Peer, client: Client) -> None:
+    large = bytes(64 * MIB)  # far more than kernels keep on the way
+    peer.play(Rule(PUT, do=EarlyResponse(403, "AccessDenied", after=MIB)))
+    with pytest.raises(s3dlio.AccessDeniedError):
+        client.put_bytes(URI, large, part_size=64 * MIB)
+    peer.wait_until_quiet()
+    (asked,) = peer.requests(PUT)
+    assert MIB <= asked.received < len(large) // 2
+
+
+@over_both
 @pytest.mark.parametrize("operation", [UPLOAD_PART, COMPLETE, PUT])
 @pytest.mark.parametrize("fault", LOST.values(), ids=LOST)
 def test_an_answer_lost_after_success_leaves_the_object_exact(
