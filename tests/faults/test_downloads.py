@@ -110,7 +110,7 @@ def test_a_passing_fault_leaves_the_bytes_exact(
     assert read(client) == DATA
 
 
-@ways
+@two_ways
 @pytest.mark.parametrize("fault", [Stall(), StallResponse(at=40_000)], ids=["no-answer", "in-the-answer"])
 def test_a_stalled_answer_is_asked_for_again(
     peer: Peer, connect: Connect, read: Read, offset: int | None, fault: Behaviour
