@@ -1,0 +1,96 @@
+"""Peers and clients of the fault tests: each test has its own."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+from peer import Peer
+
+import s3dlio
+
+ATTEMPTS = 4
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
+    """A TLS server's context, and the file with the authority to trust."""
+    made = trustme.CA(key_type=trustme.KeyType.ECDSA)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.issue_cert("127.0.0.1", "localhost", key_type=trustme.KeyType.ECDSA).configure_cert(context)
+    path = tmp_path_factory.mktemp("authority") / "ca.pem"
+    made.cert_pem.write_to_path(str(path))
+    return context, path
+
+
+over_both = pytest.mark.parametrize("peer", ["plain", "tls"], indirect=True)
+
+
+@pytest.fixture
+def peer(request: pytest.FixtureRequest, authority: tuple[ssl.SSLContext, Path]) -> Iterator[Peer]:
+    """A peer with a fresh store: plain HTTP, and TLS too where the test is marked `over_both`."""
+    threads, sockets = set(threading.enumerate()), open_sockets()
+    with Peer(tls=authority[0] if getattr(request, "param", "plain") == "tls" else None) as opened:
+        yield opened
+    left = [thread.name for thread in set(threading.enumerate()) - threads if thread.name.startswith("peer")]
+    assert not left, f"the peer left threads: {left}"
+    if open_sockets() > sockets:
+        gc.collect()  # the traceback of an expected error may hold the client that it came through
+    deadline = time.monotonic() + 10
+    while open_sockets() > sockets:  # a worker may be about to close what was cancelled
+        assert time.monotonic() < deadline, "sockets were left open"
+        threading.Event().wait(0.01)
+
+
+def open_sockets() -> int:
+    """How many sockets this process has."""
+    count = 0
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # closed meanwhile
+            count += os.readlink(f"/proc/self/fd/{name}").startswith("socket:")
+    return count
+
+
+Connect = Callable[..., s3dlio.Client]
+
+
+@pytest.fixture
+def connect(authority: tuple[ssl.SSLContext, Path]) -> Iterator[Connect]:
+    """Makes clients of a peer that retry fast; `deadline` is what they wait without progress, in seconds."""
+    opened: list[s3dlio.Client] = []
+
+    def make(peer: Peer, *, deadline: float = 10.0, attempts: int = ATTEMPTS, **settings: object) -> s3dlio.Client:
+        given: dict[str, object] = {
+            "endpoint_url": peer.endpoint_url,
+            "region": "us-east-1",
+            "credentials": ("id", "secret"),
+            "addressing_style": "path",
+            "ca_bundle": str(authority[1]),
+            "timeouts": s3dlio.Timeouts(connect=10, send=deadline, first_byte=deadline, idle=deadline),
+            "retries": s3dlio.RetryPolicy(max_attempts=attempts, base_delay=0.001),
+        }
+        opened.append(s3dlio.Client(**{**given, **settings}))  # type: ignore[arg-type]
+        return opened[-1]
+
+    yield make
+    for client in opened:
+        client.close()
+
+
+@pytest.fixture
+def client(peer: Peer, connect: Connect) -> s3dlio.Client:
+    return connect(peer)
+
+
+@pytest.fixture
+def impatient(peer: Peer, connect: Connect) -> s3dlio.Client:
+    """Gives up after half a second without progress: for peers that stall."""
+    return connect(peer, deadline=0.5)
