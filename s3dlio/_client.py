@@ -20,16 +20,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from . import _http, _retry, _xml
+from ._checksums import ALGORITHMS, Algorithm
 from ._connections import Connections, Lease
 from ._credentials import CredentialSource
 from ._drivers import drivers
-from ._endpoint_state import EndpointState, RetryQuota
+from ._endpoint_state import EndpointState, RetryQuota, refuses_checksum
 from ._exchange import Exchange, Outcome
 from ._failures import Failed
 from ._signing import Signer
 from ._uri import Endpoint, Target, aws_endpoint
 from .config import ClientSettings, RetryPolicy, environment_fingerprint
-from .errors import TimeoutError, TransportError, WriterClosedError
+from .errors import S3Error, TimeoutError, TransportError, WriterClosedError
 
 log = logging.getLogger("s3dlio")
 
@@ -154,6 +155,18 @@ class Service:
                 self._endpoint = Endpoint.from_url(url, self.settings.addressing_style)
             return self._endpoint
 
+    def checksum_algorithm(self, wanted: str | None) -> Algorithm | None:
+        """The algorithm wanted, or the one that takes its place at this store; None for no checksum."""
+        name = self._state.algorithm_after(wanted)
+        return None if name is None else ALGORITHMS[name]
+
+    def without_algorithm(self, algorithm: Algorithm | None, error: S3Error) -> bool:
+        """Whether `error` refuses this algorithm and another is to be tried; remembered for all later uploads."""
+        if algorithm is None or not self.settings.checksum_fallback or not refuses_checksum(error):
+            return False
+        self._state.refuse_algorithm(algorithm.name)
+        return True
+
     def close(self) -> None:
         """Closes idle connections; requests under way go on."""
         self._connections.close()
@@ -226,6 +239,8 @@ class Service:
                     stale = lease.reused and not fresh and _closed_unused(exchange)
                     if not stale:
                         return self._conclude(request, exchange, lease, scope)
+                    # It may have been taken in before the connection was closed.
+                    call.uncertain = call.uncertain or exchange.request_sent
         except TransportError as error:
             return Failed(_connect_failure(error), error)
         raise AssertionError("a fresh connection is never stale")
@@ -303,6 +318,7 @@ class Service:
                 body, received = self._finish_unusual(request, exchange, head, lease, scope)
             elif exchange.reusable:
                 lease.keep()
+            lease.ended = True
         except _http.BadResponse as error:
             return Failed(_retry.Failure.GARBAGE, error, sent=exchange.request_sent)
         except OSError as error:

@@ -126,7 +126,11 @@ class Completion:
 
     def _take_listed_etags(self) -> bool:
         """Adopts the ETags that the store lists, where sizes and checksums of all parts are ours."""
-        listed = {part.number: part for part in _operations.list_parts(self._service, self._location, self._upload_id)}
+        try:
+            parts = _operations.list_parts(self._service, self._location, self._upload_id)
+        except S3dlioError:
+            return False
+        listed = {part.number: part for part in parts}
         adopted: dict[int, StoredPart] = {}
         for number, part in self._parts.items():
             found = listed.get(number)

@@ -30,6 +30,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.util import Timeout, parse_url
 from urllib3.util.ssl_ import create_urllib3_context
 
+from ._exchange import reset_connection
 from ._uri import Origin
 from .config import ClientSettings, ca_bundle_from_environment
 from .errors import ConfigurationError, TimeoutError, TransportError
@@ -49,6 +50,7 @@ class Lease:
     Attributes:
         sock: the connected, non-blocking socket.
         reused: it had served an exchange before.
+        ended: the exchange ended, with whatever answer; one that did not is not to be finished by the kernel.
         origin_form_absolute: a plain-HTTP proxy is between: the request target must be absolute.
         proxy_headers: headers that proxy wants.
     """
@@ -58,6 +60,7 @@ class Lease:
         self._connection = connection
         self._pid = os.getpid()
         self._kept = False
+        self.ended = False
         self.sock = connection.sock
         self.reused = reused
         self.origin_form_absolute = absolute
@@ -76,7 +79,9 @@ class Lease:
         if self._pid != os.getpid():
             self._connection.close()  # only this process's descriptor: the connection is the parent's
             return
-        if not self._kept or kind is not None or _has_unread(self.sock):
+        if kind is not None or not self.ended:
+            _hang_up(self._connection, reset=True)
+        elif not self._kept or _has_unread(self.sock):
             _hang_up(self._connection)
         self._pool._put_conn(self._connection)
 
@@ -90,10 +95,13 @@ def _has_unread(sock: Any) -> bool:
     return bool(poller.poll(0))
 
 
-def _hang_up(connection: Any) -> None:
-    """Ends the connection for the peer too, though a forked child may still hold its descriptor."""
+def _hang_up(connection: Any, *, reset: bool = False) -> None:
+    """Ends the connection for the peer too, though a forked child may still hold its descriptor.
+
+    `reset` drops what the kernel has not sent yet, so that no byte of a part follows an abort.
+    """
     sock = connection.sock
-    if sock is not None:
+    if sock is not None and not (reset and reset_connection(sock.fileno())):
         with contextlib.suppress(OSError):  # the peer was faster
             sock.shutdown(socket.SHUT_RDWR)
     connection.close()

@@ -65,6 +65,7 @@ class Download:
             _checksums.load()
         self._etag: str | None = None
         self._wanted: int | None = None
+        self._total: int | None = None
         self._expected: Checksum | None = None
         self._changed = threading.Condition()
         self._pending: list[Range] = []
@@ -158,6 +159,7 @@ class Download:
             first, last, total = self._content_range(head.headers)
             if first != self._start or last - first + 1 != first_length or total is None:
                 raise self._out_of_step(f"Content-Range {head.headers.get('content-range')!r}")
+            self._total = total
             end = total if self._length is None else min(self._start + self._length, total)
             wanted = end - self._start
         elif self._start or (self._length is not None and first_length > self._length):
@@ -251,7 +253,9 @@ class Download:
             raise self._changed_error("it became shorter") from error
         if response.status != 206:
             raise self._out_of_step("the whole object instead of a range")
-        first, last, _ = self._content_range(response.headers)
+        first, last, total = self._content_range(response.headers)
+        if total is not None and total != self._total:
+            raise self._changed_error(f"it had {self._total} bytes and has {total}")
         if (first, last) != (offset, offset + wanted.length - 1) or response.received != wanted.length:
             raise self._out_of_step(f"Content-Range {response.headers.get('content-range')!r}")
         if _operations.bare_etag(response.headers.get("etag")) != self._etag:

@@ -6,15 +6,17 @@ It sends nothing; `_client` asks it after a failed attempt and before the next. 
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable
 
 from . import _retry
+from ._checksums import ALGORITHMS
 from ._failures import Failed
 from ._uri import aws_endpoint
 from .config import RetryPolicy
-from .errors import ConfigurationError
+from .errors import ConfigurationError, S3Error
 
 log = logging.getLogger("s3dlio")
 
@@ -49,6 +51,20 @@ class RetryQuota:
             self._left = min(self._capacity, self._left + (taken or 1))
 
 
+# Codes by which stores say that they do not know a header or value; and what the message has to speak of.
+_UNKNOWN_CODES = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented", "UnsupportedArgument"})
+_OF_CHECKSUMS = re.compile("checksum|crc", re.IGNORECASE)
+
+
+def refuses_checksum(error: S3Error) -> bool:
+    """Whether the store says that it does not know this checksum algorithm, and nothing else is wrong.
+
+    Amazon S3, Cloudflare R2 and Google's S3 face answer 400 or 501 and name the header or the algorithm.
+    """
+    clear = error.status in (400, 501) and error.code in _UNKNOWN_CODES
+    return clear and _OF_CHECKSUMS.search(error.message or "") is not None
+
+
 class EndpointState:
     """The clock's offset and the regions of buckets, learned from answers and kept for all later requests.
 
@@ -59,7 +75,24 @@ class EndpointState:
     def __init__(self, renew_credentials: Callable[[], bool]) -> None:
         self._renew_credentials = renew_credentials
         self._regions: dict[str | None, str] = {}
+        self._refused: set[str] = set()
         self.clock_offset = 0.0
+
+    def algorithm_after(self, name: str | None) -> str | None:
+        """The algorithm itself, or the first one after it that the store has not refused; None: no checksum."""
+        while name is not None and name in self._refused:
+            later = list(ALGORITHMS)[list(ALGORITHMS).index(name) + 1 :]
+            name = later[0] if later else None
+        return name
+
+    def refuse_algorithm(self, name: str) -> str | None:
+        """Remembers that the store does not know an algorithm; returns what to use instead."""
+        known = name in self._refused
+        self._refused.add(name)
+        instead = self.algorithm_after(name)
+        if not known:
+            log.warning("the store does not know the checksum %s; using %s from now on", name, instead or "none")
+        return instead
 
     def region_of(self, bucket: str | None) -> str | None:
         """The region the store named for this bucket, or None."""

@@ -18,6 +18,7 @@ class Outcome(enum.IntEnum):
     HEAD_TOO_LARGE = 12
     GARBAGE = 13
 
+def reset_connection(fd: int) -> bool: ...
 def scan_head(data: Any) -> tuple[int, int, int, bool, bool]: ...
 
 class Exchange:

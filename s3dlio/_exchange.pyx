@@ -55,6 +55,8 @@ from s3dlio._response_head cimport Head, scan
 cdef extern from *:
     """
     #include <poll.h>
+    #include <string.h>
+    #include <sys/socket.h>
     #include <unistd.h>
 
     /* Empties the bell, be it an eventfd or a pipe. */
@@ -67,6 +69,14 @@ cdef extern from *:
         const long long one = 1;
         if (write(fd, &one, sizeof one) < 0) {}  /* a full pipe or counter rings already */
     }
+
+    /* Dissolves a TCP association: what waits is dropped and the peer is sent a reset (connect(2), AF_UNSPEC). */
+    static int dissolve(int fd) {
+        struct sockaddr nowhere;
+        memset(&nowhere, 0, sizeof nowhere);
+        nowhere.sa_family = AF_UNSPEC;
+        return connect(fd, &nowhere, sizeof nowhere);
+    }
     """
     ctypedef struct pollfd "struct pollfd":
         int fd
@@ -76,6 +86,7 @@ cdef extern from *:
     int getpid() noexcept nogil
     void drain(int fd) noexcept nogil
     void ring(int fd) noexcept nogil
+    int dissolve(int fd) noexcept nogil
 
 # CPython's ssl never writes partially: larger slices only add latency, smaller ones calls (256 KiB is within
 # 10 % of C over OpenSSL).
@@ -121,6 +132,14 @@ def scan_head(data):
         return 0, 0, -1, False, False
     scan(<const char*>&view[0], view.shape[0], &head)
     return head.end, head.status, head.content_length, bool(head.unusual), bool(head.closes)
+
+
+def reset_connection(int fd):
+    """Drops what a TCP socket has not sent yet and resets the connection; False where the system cannot.
+
+    Unlike closing with a linger time of zero it works while a forked child holds the descriptor.
+    """
+    return fd >= 0 and dissolve(fd) == 0
 
 
 cdef int64_t _nanoseconds(object seconds) except -1:

@@ -18,14 +18,14 @@ from datetime import UTC, datetime
 
 from . import _operations, _workers
 from ._assembler import Owner, Part
-from ._checksums import ALGORITHMS, Algorithm, load, of_segments
+from ._checksums import Algorithm, load, of_segments
 from ._client import Cancelled, CancelScope, Service
 from ._completion import Completion, StoredPart
 from ._kept import KeptError
 from ._operations import Checksum, Stored
 from ._uri import Location, format_uri
 from .config import MultipartUploadConfig
-from .errors import ForkedError, NotFoundError, S3dlioError, WriterClosedError
+from .errors import ForkedError, NotFoundError, S3dlioError, S3Error, WriterClosedError
 from .progress import Progress, ProgressEvent
 
 log = logging.getLogger("s3dlio")
@@ -60,7 +60,7 @@ class Upload:
         self.location = location
         self.uri = format_uri(*location)
         self.config = config
-        self.algorithm: Algorithm | None = None if config.checksum is None else ALGORITHMS[config.checksum]
+        self.algorithm: Algorithm | None = service.checksum_algorithm(config.checksum)
         if self.algorithm is not None:
             load()
         self.created_at = created_at
@@ -237,13 +237,22 @@ class Upload:
             self._creating = True
         created: str | None = None
         try:
-            created = _operations.create_upload(self.service, self.location, self.config, self.algorithm)
+            created = self._create()
             return created
         finally:
             with self.lock:
                 self._creating = False
                 self.upload_id = created
                 self.changed.notify_all()
+
+    def _create(self) -> str:
+        while True:
+            try:
+                return _operations.create_upload(self.service, self.location, self.config, self.algorithm)
+            except S3Error as error:
+                if not self.service.without_algorithm(self.algorithm, error):
+                    raise
+                self.algorithm = self.service.checksum_algorithm(self.config.checksum)
 
     def _report(self) -> None:
         if self._progress is None:
@@ -373,10 +382,8 @@ class Upload:
     def put_whole(self, part: Part) -> Stored:
         """Stores an object that fits one part by one PutObject."""
         views = [segment.view for segment in part.segments]
-        crc = None if self.algorithm is None else of_segments(self.algorithm, views)
-        checksum = self._checksum(crc)
         try:
-            stored = _operations.put_object(self.service, self.location, views, self.config, checksum, self._scope)
+            stored = self._put(views)
         except Cancelled:
             self.check_open()
             raise
@@ -384,10 +391,21 @@ class Upload:
             self.fail(error)
             raise
         with self.lock:
-            self.parts = {1: StoredPart(stored.etag, part.length, crc)}
+            self.parts = {1: StoredPart(stored.etag, part.length, None)}
             self._leave(State.CLOSED)
         self._report()
-        return stored._replace(checksum=None if checksum is None else checksum.value)
+        return stored
+
+    def _put(self, views: list[memoryview]) -> Stored:
+        while True:
+            checksum = self._checksum(None if self.algorithm is None else of_segments(self.algorithm, views))
+            try:
+                stored = _operations.put_object(self.service, self.location, views, self.config, checksum, self._scope)
+                return stored._replace(checksum=None if checksum is None else checksum.value)
+            except S3Error as error:
+                if not self.service.without_algorithm(self.algorithm, error):
+                    raise
+                self.algorithm = self.service.checksum_algorithm(self.config.checksum)
 
     def complete(self) -> Stored:
         """Publishes the object, and checks that the store has what was sent."""

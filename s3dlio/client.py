@@ -28,6 +28,8 @@ class Client:
         verify: False accepts any TLS certificate, with a warning.
         ca_bundle: path of a PEM file with the authorities to trust.
         max_connections: a cap on connections to one host; None for no cap.
+        checksum_fallback: where the store clearly refuses a checksum algorithm, use the next of crc64nvme, crc32c,
+            crc32, none; False raises the refusal instead.
         timeouts: `Timeouts`, seconds without progress.
         retries: `RetryPolicy`.
 
@@ -46,6 +48,7 @@ class Client:
         verify: bool = True,
         ca_bundle: str | None = None,
         max_connections: int | None = None,
+        checksum_fallback: bool = True,
         timeouts: Timeouts | None = None,
         retries: RetryPolicy | None = None,
     ) -> None:
@@ -58,6 +61,7 @@ class Client:
             verify=verify,
             ca_bundle=ca_bundle,
             max_connections=max_connections,
+            checksum_fallback=checksum_fallback,
             timeouts=timeouts or Timeouts(),
             retries=retries or RetryPolicy(),
         )

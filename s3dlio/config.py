@@ -263,6 +263,7 @@ class ClientSettings:
     verify: bool = True
     ca_bundle: str | None = None
     max_connections: int | None = None
+    checksum_fallback: bool = True
     timeouts: Timeouts = field(default_factory=Timeouts)
     retries: RetryPolicy = field(default_factory=RetryPolicy)
 
@@ -271,6 +272,8 @@ class ClientSettings:
             raise ConfigurationError(f"addressing_style={self.addressing_style!r}: expected auto, path or virtual")
         if not isinstance(self.verify, bool):
             raise ConfigurationError(f"verify={self.verify!r}: expected True or False; give a CA file as ca_bundle")
+        if not isinstance(self.checksum_fallback, bool):
+            raise ConfigurationError(f"checksum_fallback={self.checksum_fallback!r} is not True or False")
         for name in ("endpoint_url", "region", "profile", "ca_bundle"):
             value = getattr(self, name)
             if value is not None:

@@ -433,7 +433,7 @@ class MultipartUploadWriter:
             parts=parts,
             total_bytes=intake.bytes_written,
             checksum=stored.checksum,
-            checksum_algorithm=None if stored.checksum is None else self._config.checksum,
+            checksum_algorithm=None if stored.checksum is None or upload.algorithm is None else upload.algorithm.name,
             version_id=stored.version_id,
             started_at=upload.started_at,
             completed_at=datetime.now(UTC),

@@ -465,12 +465,13 @@ class Without:
     algorithms: tuple[str, ...]
     status: int = 400
     code: str = "InvalidRequest"
+    message: str = "Checksum algorithm provided is unsupported."
 
     def __call__(self, turn: Turn) -> None:
         named = {turn.headers.get(PREFIX + "algorithm", "").lower()}
         named |= {name.removeprefix(PREFIX) for name in turn.headers if name.startswith(PREFIX)}
         turn.read()
-        turn.send(error_reply(self.status, self.code) if named & set(self.algorithms) else turn.serve())
+        turn.send(error_reply(self.status, self.code, self.message) if named & set(self.algorithms) else turn.serve())
 
 
 def _flipped(data: bytes, at: int) -> bytes:

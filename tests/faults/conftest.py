@@ -8,16 +8,15 @@ import os
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trustme
+from marks import ATTEMPTS, Connect
 from peer import Peer
 
 import s3dlio
-
-ATTEMPTS = 4
 
 
 @pytest.fixture(scope="session")
@@ -29,9 +28,6 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext,
     path = tmp_path_factory.mktemp("authority") / "ca.pem"
     made.cert_pem.write_to_path(str(path))
     return context, path
-
-
-over_both = pytest.mark.parametrize("peer", ["plain", "tls"], indirect=True)
 
 
 @pytest.fixture
@@ -57,9 +53,6 @@ def open_sockets() -> int:
         with contextlib.suppress(OSError):  # closed meanwhile
             count += os.readlink(f"/proc/self/fd/{name}").startswith("socket:")
     return count
-
-
-Connect = Callable[..., s3dlio.Client]
 
 
 @pytest.fixture

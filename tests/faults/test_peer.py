@@ -50,7 +50,7 @@ from behaviours import (
 )
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from conftest import over_both
+from marks import over_both
 from model import MIB, checksum_of
 from peer import Behaviour, Peer, Rule
 

@@ -45,7 +45,7 @@ from behaviours import (
     WrongChecksum,
     WrongETag,
 )
-from conftest import ATTEMPTS, Connect, over_both
+from marks import ATTEMPTS, Connect, over_both
 from model import MIB, checksum_of
 from peer import Behaviour, Peer, Rule
 
@@ -159,12 +159,7 @@ def test_an_answer_lost_after_success_leaves_the_object_exact(
     [
         UPLOAD_PART,
         PUT,
-        pytest.param(
-            COMPLETE,
-            marks=pytest.mark.xfail(
-                strict=True, reason="a closed pooled connection counts as never reached, though all of it was sent"
-            ),
-        ),
+        COMPLETE,
     ],
 )
 def test_a_connection_closed_after_success_leaves_the_object_exact(peer: Peer, client: Client, operation: str) -> None:
@@ -173,7 +168,6 @@ def test_a_connection_closed_after_success_leaves_the_object_exact(peer: Peer, c
     assert_stored_exactly(peer, info, bytes_for(operation))
 
 
-@pytest.mark.xfail(strict=True, reason="a Create that is sent again warns of nothing")
 def test_a_lost_answer_to_create_is_named_in_a_warning(
     peer: Peer, client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -378,7 +372,6 @@ def test_a_condition_that_fails_leaves_the_other_object_alone(peer: Peer, client
         assert peer.store.orphans() == []
 
 
-@pytest.mark.xfail(strict=True, reason="a 412 after an attempt of unknown outcome is not looked into by HEAD")
 @pytest.mark.parametrize("operation", [PUT, COMPLETE])
 def test_a_conditional_write_whose_answer_was_lost_is_recognised(peer: Peer, client: Client, operation: str) -> None:
     peer.play(rule_for(operation, LostResponse()), rule_for(operation, Status(412, "PreconditionFailed"), attempt=2))
@@ -424,7 +417,6 @@ def test_an_older_object_is_never_taken_for_the_one_being_completed(
     assert [version.data for version in peer.store.versions("b", "k")] == [OTHER]
 
 
-@pytest.mark.xfail(strict=True, reason="InvalidPart at Complete is not looked into by ListParts")
 def test_parts_that_are_ours_are_completed_with_the_listed_etags(peer: Peer, client: Client) -> None:
     peer.play(Rule(UPLOAD_PART, part=1, do=WrongETag()))
     info = upload(client, DATA)
@@ -447,7 +439,6 @@ def test_parts_that_are_not_ours_are_never_completed(peer: Peer, client: Client)
 # ------------------------------------------------------------------------------ places, clocks, identities, limits
 
 
-@pytest.mark.xfail(strict=True, reason="another region is not followed")
 @pytest.mark.parametrize("status", [301, 307, 400])
 @pytest.mark.parametrize("data", [SMALL, DATA], ids=["put", "multipart"])
 def test_a_bucket_of_another_region_is_written_there(peer: Peer, client: Client, data: bytes, status: int) -> None:
@@ -463,7 +454,6 @@ def test_a_redirect_that_leads_nowhere_is_an_error(peer: Peer, client: Client) -
     assert len(peer.requests()) <= ATTEMPTS
 
 
-@pytest.mark.xfail(strict=True, reason="the clock is not corrected by the Date header")
 @pytest.mark.parametrize("ahead", [-7200, 7200])
 @pytest.mark.parametrize("data", [SMALL, DATA], ids=["put", "multipart"])
 def test_a_clock_that_is_off_is_corrected_once_and_remembered(
@@ -495,7 +485,6 @@ def refreshing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
 
 
-@pytest.mark.xfail(strict=True, reason="ExpiredToken is sent again with the token that expired")
 @pytest.mark.usefixtures("refreshing")
 @pytest.mark.parametrize("data", [SMALL, DATA], ids=["put", "multipart"])
 def test_an_expired_token_is_refreshed(peer: Peer, connect: Connect, data: bytes) -> None:
@@ -512,7 +501,6 @@ def test_an_expired_token_that_cannot_be_refreshed_is_an_error(peer: Peer, conne
     assert_nothing_left(peer)
 
 
-@pytest.mark.xfail(strict=True, reason="Retry-After is not read")
 def test_retry_after_is_waited_for(peer: Peer, connect: Connect) -> None:
     peer.play(Rule(PUT, attempt=1, do=Status(503, "SlowDown", {"Retry-After": "1"})))
     upload(connect(peer), SMALL)
@@ -527,7 +515,6 @@ LADDER = [
 ]
 
 
-@pytest.mark.xfail(strict=True, reason="a refused checksum algorithm is not replaced by the next")
 @pytest.mark.parametrize(("unknown", "used"), LADDER, ids=["crc32c", "crc32", "none"])
 @pytest.mark.parametrize("data", [SMALL, DATA], ids=["put", "multipart"])
 def test_a_store_without_an_algorithm_is_given_the_next(
@@ -558,11 +545,7 @@ def received(peer: Peer) -> int:
     ("fault", "stalled_at"),
     [
         (Stall(), PART),
-        pytest.param(
-            StallRequest(at=1000),
-            1000,
-            marks=pytest.mark.xfail(strict=True, reason="the kernel goes on sending what a cancelled exchange gave it"),
-        ),
+        (StallRequest(at=1000), 1000),
     ],
     ids=["no-answer", "in-the-request"],
 )
