@@ -41,6 +41,7 @@ class Intake:
     def __init__(self, upload: Upload, config: MultipartUploadConfig) -> None:
         self._upload = upload
         self._open_buffer: _OpenBuffer | None = None
+        self._next_size = SMALLEST_SEGMENT
         self.assembler = Assembler(config.part_size, config.grow_part_size)
         self.bytes_written = 0
         self.flushed = 0
@@ -105,7 +106,7 @@ class Intake:
     def _current_buffer(self, pack: Callable[[], None] | None) -> _OpenBuffer:
         self._retire_full_buffer()
         while self._open_buffer is None:
-            size = self.assembler.part_size
+            size = self._open_buffer_size()
             owner = self.acquire(size, pack, open_buffer=True)
             if self._open_buffer is None:
                 self._open_buffer = _OpenBuffer(owner, size)
@@ -113,6 +114,17 @@ class Intake:
                 self._upload.drop(owner)
             self._retire_full_buffer()
         return self._open_buffer
+
+    def _open_buffer_size(self) -> int:
+        """A part in full; in the first part a quarter of what there is so far and more, for small objects are many.
+
+        The last of the growing ones ends with the part, so that no later part lies in two buffers.
+        """
+        if self.assembler.number > 1 or self._next_size >= self.assembler.part_size:
+            return self.assembler.part_size
+        size = min(self._next_size, max(self.assembler.room, SMALLEST_SEGMENT))
+        self._next_size *= 4
+        return size
 
     def _retire_full_buffer(self) -> None:
         buffer = self._open_buffer
