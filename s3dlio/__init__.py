@@ -1,6 +1,7 @@
 """Moves NumPy-sized data to and from S3-compatible object stores, without copies and without losses."""
 
 from ._bytes_view import BytesView
+from ._upload_info import UploadInfo
 from .client import Client
 from .config import MultipartUploadConfig, RetryPolicy, Timeouts
 from .errors import (
@@ -25,7 +26,8 @@ from .errors import (
 from .objects import ObjectInfo, put_bytes, stat
 from .progress import Progress, ProgressEvent
 from .reader import get, get_into, get_many, get_range
-from .writer import MultipartUploadSink, MultipartUploadWriter, UploadInfo
+from .uploads import UploadSummary, abort_uploads, list_uploads
+from .writer import MultipartUploadSink, MultipartUploadWriter
 
 __version__ = "0.1.0"
 
@@ -57,11 +59,14 @@ __all__ = [
     "TransportError",
     "UnsupportedUriError",
     "UploadInfo",
+    "UploadSummary",
     "WriterClosedError",
+    "abort_uploads",
     "get",
     "get_into",
     "get_many",
     "get_range",
+    "list_uploads",
     "put_bytes",
     "stat",
 ]

@@ -85,6 +85,11 @@ class Assembler:
         self.offset = 0
         self.waiting = 0
 
+    def start_after(self, parts: int) -> None:
+        """Begins with the part behind the first `parts`, which are complete already."""
+        self.number = parts + 1
+        self.offset = sum(part_length(number, self._part_size, self._grow) for number in range(1, parts + 1))
+
     @property
     def part_size(self) -> int:
         """Bytes of the part that is open now."""

@@ -46,6 +46,11 @@ class Intake:
         self.bytes_written = 0
         self.flushed = 0
 
+    def start_after(self, parts: int) -> None:
+        """Goes on behind the first `parts` parts, which the store has in full."""
+        self.assembler.start_after(parts)
+        self.bytes_written = self.assembler.offset
+
     def acquire(self, size: int, pack: Callable[[], None] | None, *, open_buffer: bool = False) -> Owner:
         """Pooled memory of `size` bytes, charged to the account; the caller holds one use of it.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
@@ -234,9 +234,9 @@ def abort_upload(service: Service, location: Location, upload_id: str) -> None:
             raise
 
 
-def list_parts(service: Service, location: Location, upload_id: str) -> list[Any]:
+def list_parts(service: Service, location: Location, upload_id: str) -> list[_xml.ListedPart]:
     """All parts the store has of an upload, by number."""
-    parts: list[Any] = []
+    parts: list[_xml.ListedPart] = []
     marker = 0
     while True:
         query = [("part-number-marker", str(marker)), ("uploadId", upload_id)]
@@ -246,6 +246,24 @@ def list_parts(service: Service, location: Location, upload_id: str) -> list[Any
         if not page.is_truncated or not page.parts:
             return parts
         marker = page.parts[-1].number
+
+
+def list_uploads(service: Service, bucket: str) -> Iterator[_xml.ListedUpload]:
+    """All multipart uploads under way in a bucket, page by page.
+
+    Without a prefix: MinIO answers one only where it is a whole key.
+    """
+    markers: list[tuple[str, str]] = []
+    while True:
+        query = [("encoding-type", "url"), *markers, ("uploads", "")]
+        request = Request("ListMultipartUploads", "GET", bucket, query=query)
+        page = _parsed(request, service.call(request), _xml.parse_list_uploads)
+        yield from page.uploads
+        if not page.is_truncated or page.next_key_marker is None:
+            return
+        markers = [("key-marker", page.next_key_marker)]
+        if page.next_upload_id_marker:
+            markers.append(("upload-id-marker", page.next_upload_id_marker))
 
 
 def get_object(

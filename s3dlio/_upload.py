@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from . import _operations, _workers
-from ._assembler import Owner, Part
+from ._assembler import Owner, Part, part_length
 from ._checksums import Algorithm, load, of_segments
 from ._client import Cancelled, CancelScope, Service
 from ._completion import Completion, StoredPart
 from ._kept import KeptError
 from ._operations import Checksum, Stored
 from ._uri import Location, format_uri
+from ._xml import ListedPart
 from .config import MultipartUploadConfig
 from .errors import ForkedError, NotFoundError, S3dlioError, S3Error, WriterClosedError
 from .progress import Progress, ProgressEvent
@@ -72,6 +73,7 @@ class Upload:
         self.error: KeptError | None = None
         self.upload_id: str | None = None
         self.parts: dict[int, StoredPart] = {}
+        self._listed: dict[int, ListedPart] = {}
         self.account = 0
         self._scope = CancelScope()
         self._queue: deque[tuple[Part, bool]] = deque()
@@ -100,6 +102,33 @@ class Upload:
         if self.state is State.ABORTED:
             raise WriterClosedError(f"the upload of {self.uri} was aborted; make a new writer")
         raise WriterClosedError(f"the writer of {self.uri} is closed; make a new one for another object")
+
+    def adopt(self, upload_id: str, listed: Iterable[ListedPart]) -> int:
+        """Goes on with an upload that is on the store; returns how many parts, from the first on, it has in full.
+
+        Where checksums are on a part counts only with the checksum that the store reports of it; an upload none of
+        whose parts has one was made without, and is finished without.
+        """
+        self._listed = {part.number: part for part in listed}
+        if self._listed and all(self._listed_crc(part) is None for part in self._listed.values()):
+            self.algorithm = None
+        number = 0
+        while (part := self._listed.get(number + 1)) is not None:
+            crc = self._listed_crc(part)
+            expected = part_length(number + 1, self.config.part_size, self.config.grow_part_size)
+            if part.size != expected or (self.algorithm is not None and crc is None):
+                break
+            number += 1
+            self.parts[number] = StoredPart(part.etag, part.size, crc)
+            del self._listed[number]
+        self.upload_id = upload_id
+        _workers.register_open(self)
+        return number
+
+    def _listed_crc(self, part: ListedPart) -> int | None:
+        if self.algorithm is None or self.algorithm.xml not in part.checksums:
+            return None
+        return self.algorithm.decode(part.checksums[self.algorithm.xml])
 
     def take(self, more: int, part_size: int, pack_waiting: Callable[[], None] | None) -> None:
         """Adds `more` bytes to the account, after waiting until the writer's bound allows it.
@@ -216,6 +245,9 @@ class Upload:
         self._scope.check()
         views = [segment.view for segment in part.segments]
         crc = None if self.algorithm is None else of_segments(self.algorithm, views)
+        known = self._listed.pop(part.number, None)
+        if known is not None and crc is not None and (known.size, self._listed_crc(known)) == (part.length, crc):
+            return StoredPart(known.etag, known.size, crc)
         stored = _operations.upload_part(
             self.service, self.location, upload_id, part.number, views, self._checksum(crc), self._scope
         )

@@ -6,14 +6,16 @@ It adds no behaviour of its own; each method passes itself on as `client`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
-from . import objects, reader
+from . import objects, reader, uploads
 from ._bytes_view import BytesView
 from ._client import Service
+from ._upload_info import UploadInfo
 from .config import ClientSettings, MultipartUploadConfig, RetryPolicy, Timeouts
-from .writer import MultipartUploadSink, MultipartUploadWriter, UploadInfo
+from .writer import MultipartUploadSink, MultipartUploadWriter
 
 
 class Client:
@@ -114,6 +116,18 @@ class Client:
     def put_bytes(self, uri: str, data: Any, **options: Any) -> UploadInfo:
         """See `s3dlio.put_bytes`."""
         return objects.put_bytes(uri, data, client=self, **options)
+
+    def resume(self, uri: str, upload_id: str, **options: Any) -> MultipartUploadWriter:
+        """See `MultipartUploadWriter.resume`."""
+        return MultipartUploadWriter.resume(uri, upload_id, client=self, **options)
+
+    def list_uploads(self, uri: str) -> list[uploads.UploadSummary]:
+        """See `s3dlio.list_uploads`."""
+        return uploads.list_uploads(uri, client=self)
+
+    def abort_uploads(self, uri: str, *, older_than: timedelta | float) -> list[uploads.UploadSummary]:
+        """See `s3dlio.abort_uploads`."""
+        return uploads.abort_uploads(uri, older_than=older_than, client=self)
 
     def stat(self, uri: str, *, version_id: str | None = None) -> objects.ObjectInfo:
         """See `s3dlio.stat`."""

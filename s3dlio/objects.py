@@ -11,9 +11,10 @@ from typing import Any
 from . import _operations
 from ._client import ClientLike, service_of
 from ._payload import flat_view
+from ._upload_info import UploadInfo
 from ._uri import format_uri, parse_uri
 from .progress import Progress
-from .writer import MultipartUploadWriter, UploadInfo
+from .writer import MultipartUploadWriter
 
 
 @dataclass(frozen=True)

@@ -21,68 +21,16 @@ from . import _workers
 from ._assembler import Owner
 from ._client import ClientLike, service_of
 from ._intake import SMALLEST_SEGMENT, Intake
+from ._operations import list_parts
 from ._payload import flat_view
 from ._upload import State, Upload
+from ._upload_info import UploadInfo
 from ._uri import Location, check_location, parse_uri
-from .config import MAX_OBJECT_SIZE, MultipartUploadConfig, check_integer
-from .errors import ReservationError
+from .config import MAX_OBJECT_SIZE, MIN_PART_SIZE, MultipartUploadConfig, check_integer
+from .errors import ConfigurationError, ReservationError
 from .progress import Progress
 
 PACKAGE = os.path.dirname(__file__)
-
-
-class UploadInfo(Mapping[str, Any]):
-    """What was stored. Attributes and mapping access by the same names.
-
-    Attributes:
-        etag: ETag without quotes (`e_tag` is the same).
-        parts: number of parts; 1 when one PutObject sufficed.
-        total_bytes: size of the object in bytes.
-        checksum: base64 of the whole object's checksum, or None.
-        checksum_algorithm: ``"crc64nvme"`` and so on, or None.
-        version_id: version of the object in a versioned bucket, or None.
-        started_at, completed_at: aware datetimes in UTC.
-        upload_id: the multipart upload's id; None when one PutObject sufficed.
-    """
-
-    _FIELDS = (
-        "etag", "parts", "total_bytes", "checksum", "checksum_algorithm", "version_id",
-        "started_at", "completed_at", "upload_id",
-    )  # fmt: skip
-
-    etag: str
-    parts: int
-    total_bytes: int
-    checksum: str | None
-    checksum_algorithm: str | None
-    version_id: str | None
-    started_at: datetime
-    completed_at: datetime
-    upload_id: str | None
-
-    def __init__(self, **values: Any) -> None:
-        for name in self._FIELDS:
-            setattr(self, name, values[name])
-
-    @property
-    def e_tag(self) -> str:
-        return self.etag
-
-    def __getitem__(self, name: str) -> Any:
-        if name == "e_tag":
-            return self.etag
-        if name not in self._FIELDS:
-            raise KeyError(name)
-        return getattr(self, name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._FIELDS)
-
-    def __len__(self) -> int:
-        return len(self._FIELDS)
-
-    def __repr__(self) -> str:
-        return "UploadInfo(" + ", ".join(f"{name}={self[name]!r}" for name in self._FIELDS) + ")"
 
 
 class _Turn:
@@ -167,6 +115,7 @@ class MultipartUploadWriter:
     """
 
     _upload: Upload | None = None
+    _resume_offset = 0
 
     def __init__(
         self,
@@ -187,6 +136,45 @@ class MultipartUploadWriter:
         self._info: UploadInfo | None = None
         self._upload = Upload(service_of(client), location, config, progress, _caller())
         self._intake = Intake(self._upload, config)
+
+    @classmethod
+    def resume(
+        cls,
+        uri: str,
+        upload_id: str,
+        *,
+        progress: Progress | None = None,
+        client: ClientLike | None = None,
+        **options: Any,
+    ) -> Self:
+        """Goes on with an upload that another writer, perhaps of a process that died, has left on the store.
+
+        The caller writes the object's bytes from `resume_offset` on. A later part that the store has already is
+        sent again only if its size or checksum is not that of the bytes written now.
+
+        Args:
+            uri: ``s3://bucket/key``.
+            upload_id: as `upload_id` or `list_uploads` told it.
+            progress, client: as for a new writer.
+            options: the fields of `MultipartUploadConfig`. `part_size`, where it is not given, is that of the first
+                part the store has; headers were fixed when the upload was created, and are not sent again.
+
+        Raises:
+            NotFoundError: there is no such upload; it may have been completed (`stat` tells) or aborted.
+
+        Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html
+        """
+        location = parse_uri(uri)
+        if not isinstance(upload_id, str) or not upload_id:
+            raise ConfigurationError(f"upload_id={upload_id!r} is not the id of an upload; list_uploads() shows them")
+        listed = list_parts(service_of(client), location, upload_id)
+        if "part_size" not in options and len(listed) > 1 and listed[0].number == 1 and listed[0].size >= MIN_PART_SIZE:
+            options["part_size"] = listed[0].size
+        writer = cls(location.bucket, location.key, progress=progress, client=client, **options)
+        stored = writer._state.adopt(upload_id, listed)
+        writer._intake.start_after(stored)
+        writer._resume_offset = writer._intake.bytes_written
+        return writer
 
     @classmethod
     def from_uri(
@@ -222,6 +210,11 @@ class MultipartUploadWriter:
     def upload_id(self) -> str | None:
         """The multipart upload's id; None until it exists."""
         return self._state.upload_id
+
+    @property
+    def resume_offset(self) -> int:
+        """Bytes that the store had when this writer resumed the upload, 0 for a new one: go on writing from there."""
+        return self._resume_offset
 
     @property
     def part_size(self) -> int:
@@ -420,7 +413,8 @@ class MultipartUploadWriter:
         upload, intake = self._state, self._intake
         rest = intake.assembler.finish()
         if self._flush_unjoined or upload.upload_id is not None or rest.number > 1 or intake.flushed:
-            if not self._last_part_sent and rest.length > intake.flushed:
+            unsent = rest.length > intake.flushed or (rest.number == 1 and not intake.flushed)
+            if not self._last_part_sent and unsent:
                 self._last_part_sent = True
                 upload.submit([rest], keep=True)
             upload.join()

@@ -1,0 +1,61 @@
+"""What an upload has stored, as `close` returns it and `resume` finds it. Values only; it imports nothing of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+
+class UploadInfo(Mapping[str, Any]):
+    """What was stored. Attributes and mapping access by the same names.
+
+    Attributes:
+        etag: ETag without quotes (`e_tag` is the same).
+        parts: number of parts; 1 when one PutObject sufficed.
+        total_bytes: size of the object in bytes.
+        checksum: base64 of the whole object's checksum, or None.
+        checksum_algorithm: ``"crc64nvme"`` and so on, or None.
+        version_id: version of the object in a versioned bucket, or None.
+        started_at, completed_at: aware datetimes in UTC.
+        upload_id: the multipart upload's id; None when one PutObject sufficed.
+    """
+
+    _FIELDS = (
+        "etag", "parts", "total_bytes", "checksum", "checksum_algorithm", "version_id",
+        "started_at", "completed_at", "upload_id",
+    )  # fmt: skip
+
+    etag: str
+    parts: int
+    total_bytes: int
+    checksum: str | None
+    checksum_algorithm: str | None
+    version_id: str | None
+    started_at: datetime
+    completed_at: datetime
+    upload_id: str | None
+
+    def __init__(self, **values: Any) -> None:
+        for name in self._FIELDS:
+            setattr(self, name, values[name])
+
+    @property
+    def e_tag(self) -> str:
+        return self.etag
+
+    def __getitem__(self, name: str) -> Any:
+        if name == "e_tag":
+            return self.etag
+        if name not in self._FIELDS:
+            raise KeyError(name)
+        return getattr(self, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._FIELDS)
+
+    def __len__(self) -> int:
+        return len(self._FIELDS)
+
+    def __repr__(self) -> str:
+        return "UploadInfo(" + ", ".join(f"{name}={self[name]!r}" for name in self._FIELDS) + ")"
