@@ -68,7 +68,7 @@ class Lease:
 
     def keep(self) -> None:
         """Says that the exchange ended cleanly, so that the connection may serve again."""
-        self._kept = True
+        self._kept = self.ended = True
 
     def __enter__(self) -> Self:
         return self

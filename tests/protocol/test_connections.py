@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import queue
 import select
 import socket
@@ -26,6 +27,7 @@ from s3dlio.errors import ConfigurationError, TransportError
 from s3dlio.errors import TimeoutError as OurTimeoutError
 
 DEADLINE = 30
+RESET = f"error: {ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))}"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 Script = Callable[[socket.socket], None]
 
@@ -202,15 +204,23 @@ def test_a_reused_socket_does_not_block(peer: Any, connections: Any) -> None:
         assert not lease.sock.getblocking()
 
 
-def test_a_connection_that_was_not_kept_is_closed(peer: Any, connections: Any) -> None:
+def test_a_connection_whose_exchange_ended_is_closed_in_order(peer: Any, connections: Any) -> None:
     there, ours = peer(), connections()
     with ours.lease(there.origin()) as lease:
         converse(lease)
+        lease.ended = True
     assert there.ended.get(timeout=DEADLINE) == "end"
+
+
+def test_a_connection_that_was_not_kept_is_reset(peer: Any, connections: Any) -> None:
+    there, ours = peer(), connections()
+    with ours.lease(there.origin()) as lease:
+        converse(lease)
+    assert there.ended.get(timeout=DEADLINE) == RESET
     assert use(ours, there.origin()) is False
 
 
-def test_an_exception_closes_even_a_kept_connection(peer: Any, connections: Any) -> None:
+def test_an_exception_resets_even_a_kept_connection(peer: Any, connections: Any) -> None:
     there, ours = peer(), connections()
 
     def interrupted() -> None:
@@ -221,7 +231,7 @@ def test_an_exception_closes_even_a_kept_connection(peer: Any, connections: Any)
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert there.ended.get(timeout=DEADLINE) == "end"
+    assert there.ended.get(timeout=DEADLINE) == RESET
 
 
 def test_a_fresh_lease_never_takes_a_connection_that_served(peer: Any, connections: Any) -> None:
@@ -720,7 +730,7 @@ def test_a_lease_ends_for_the_peer_though_a_child_still_holds_its_descriptor(pee
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "given up\n"
-        assert there.ended.get(timeout=DEADLINE) == "end"  # the child lives on, as it ends only after our line
+        assert there.ended.get(timeout=DEADLINE) == RESET  # the child lives on, as it ends only after our line
         shown, _ = process.communicate("\n", timeout=DEADLINE)
     assert shown.strip() == "0"
 
