@@ -7,6 +7,7 @@ Retries live here and nowhere else. It knows no S3 operation by name beyond what
 from __future__ import annotations
 
 import builtins
+import contextlib
 import errno
 import logging
 import os
@@ -14,10 +15,9 @@ import random
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 from . import _http, _retry, _xml
 from ._checksums import ALGORITHMS, Algorithm
@@ -27,99 +27,18 @@ from ._drivers import drivers
 from ._endpoint_state import EndpointState, RetryQuota, refuses_checksum
 from ._exchange import Exchange, Outcome
 from ._failures import Failed
+from ._requests import Cancelled, CancelScope, Request, Response
 from ._signing import Signer
+from ._stragglers import Pace
 from ._uri import Endpoint, Target, aws_endpoint
 from .config import ClientSettings, RetryPolicy, environment_fingerprint
-from .errors import S3Error, TimeoutError, TransportError, WriterClosedError
+from .errors import S3Error, TimeoutError, TransportError
 
 log = logging.getLogger("s3dlio")
 
 USER_AGENT = "s3dlio"
-
-
-class Cancelled(WriterClosedError):
-    """The request was stopped by its `CancelScope`."""
-
-
-class CancelScope:
-    """One flag for all requests of an operation; raising it ends their exchanges and back-offs at once."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._exchanges: set[Exchange] = set()
-        self._event = threading.Event()
-
-    @property
-    def cancelled(self) -> bool:
-        return self._event.is_set()
-
-    def cancel(self) -> None:
-        self._event.set()
-        with self._lock:
-            exchanges = list(self._exchanges)
-        for exchange in exchanges:
-            exchange.cancel()
-
-    def check(self) -> None:
-        if self._event.is_set():
-            raise Cancelled("the operation was cancelled")
-
-    def enter(self, exchange: Exchange) -> None:
-        """Registers an exchange before its first byte goes out; raises if the flag is up already."""
-        with self._lock:
-            self.check()
-            self._exchanges.add(exchange)
-
-    def leave(self, exchange: Exchange) -> None:
-        with self._lock:
-            self._exchanges.discard(exchange)
-
-    def pause(self, seconds: float) -> None:
-        if self._event.wait(seconds):
-            self.check()
-
-
-@dataclass(slots=True)
-class Request:
-    """One S3 request. `body` segments are sent as they lie, and again at every retry.
-
-    Attributes:
-        on_head: given the head of a 2xx answer before its body is read, returns where the body goes
-            (a writable buffer) or None to have it as bytes; called once per attempt.
-        into: a writable buffer for a 2xx body whose place is known beforehand.
-        error_in_body: the store may begin its answer with 200 before it knows the outcome.
-        settled: asked when an attempt of unknown outcome was followed by "not there any more", "there already" or a
-            conflict: whether that attempt had done it after all. The answer is then one of status 0.
-        settled_first: ask after every attempt of unknown outcome, before the request is sent again.
-    """
-
-    operation: str
-    method: str
-    bucket: str | None
-    key: str = ""
-    query: Sequence[tuple[str, str]] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: Sequence[Any] = ()
-    into: Any = None
-    on_head: Callable[[_http.ResponseHead], Any] | None = None
-    error_in_body: bool = False
-    settled: Callable[[], bool] | None = None
-    settled_first: bool = False
-    upload_id: str | None = None
-    part_number: int | None = None
-
-
-@dataclass(slots=True)
-class Response:
-    """A 2xx answer, or status 0 for a request whose effect was found otherwise. `received` counts body bytes
-    wherever they went; `uncertain` says that an earlier attempt of the same request may have taken effect."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    received: int
-    attempts: int
-    uncertain: bool
+# Seconds between two looks at which of two exchanges has ended.
+RACE_SLICE = 0.01
 
 
 class Service:
@@ -132,6 +51,7 @@ class Service:
         self._connections = Connections(settings=settings)
         self._state = EndpointState(self._credentials.renew)
         self._quota = RetryQuota(settings.retries)
+        self._pace = Pace(settings.retries.hedge)
         self._lock = threading.Lock()
         self._endpoint: Endpoint | None = None
         self._is_aws = False
@@ -236,6 +156,8 @@ class Service:
                     exchange = self._exchange(call, target, lease, scope)
                     if exchange is None:
                         return call.out_of_time()
+                    if isinstance(exchange, Response):
+                        return exchange
                     stale = lease.reused and not fresh and _closed_unused(exchange)
                     if not stale:
                         return self._conclude(request, exchange, lease, scope)
@@ -245,8 +167,11 @@ class Service:
             return Failed(_connect_failure(error), error)
         raise AssertionError("a fresh connection is never stale")
 
-    def _exchange(self, call: _Call, target: Target, lease: Lease, scope: CancelScope) -> Exchange | None:
-        """One exchange that has ended; None where the call's deadline has passed first."""
+    def _exchange(self, call: _Call, target: Target, lease: Lease, scope: CancelScope) -> Exchange | Response | None:
+        """One exchange that has ended; None where the call's deadline has passed first.
+
+        A `Response` where the exchange lagged behind its like, and a second sending was answered first.
+        """
         request = call.request
         timeouts = self.settings.timeouts
         exchange = Exchange(
@@ -260,8 +185,12 @@ class Service:
             first_byte_timeout=timeouts.first_byte,
             idle_timeout=timeouts.idle,
         )
+        started = time.monotonic()
         scope.enter(exchange)
         try:
+            answer = self._run_beside(call, target, exchange, scope)
+            if answer is not None:
+                return answer
             in_time = _run(exchange, call.left)
             if exchange.outcome == Outcome.HEAD_READY:
                 head = _http.parse_head(exchange.head_bytes)
@@ -271,12 +200,60 @@ class Service:
                 in_time = _run(exchange, call.left)
         finally:
             scope.leave(exchange)
+        if exchange.outcome == Outcome.COMPLETE and 200 <= exchange.status < 300:
+            self._pace.record(request.operation, request.payload, time.monotonic() - started)
         return exchange if in_time or scope.cancelled else None
+
+    def _run_beside(self, call: _Call, target: Target, exchange: Exchange, scope: CancelScope) -> Response | None:
+        """Runs an exchange up to where it lags behind its like, and a second one beside it from then on.
+
+        Returns:
+            The second one's answer where that was good and first; then the exchange has been cut short.
+        """
+        request, size = call.request, call.request.payload
+        patience = self._pace.patience(request.operation, size) if request.may_be_sent_twice else None
+        if patience is None or (call.left is not None and call.left < patience):
+            return None
+        if _run(exchange, patience, cancel=False) or not self._pace.may_send_twice(size):
+            return None
+        log.info("%s lags for %.1f s; it is sent a second time", request.operation, patience)
+        with contextlib.suppress(TransportError), self._connections.lease(target.origin, at_once=True) as lease:
+            return self._race(call, target, exchange, lease, scope)
+        return None
+
+    def _race(
+        self, call: _Call, target: Target, exchange: Exchange, lease: Lease, scope: CancelScope
+    ) -> Response | None:
+        request, timeouts = call.request, self.settings.timeouts
+        # What it receives goes to memory of its own: the place belongs to the first until that has let go of it.
+        second = Exchange(
+            lease.sock,
+            self._head(request, target, lease),
+            request.body,
+            send_timeout=timeouts.send,
+            first_byte_timeout=timeouts.first_byte,
+            idle_timeout=timeouts.idle,
+        )
+        scope.enter(second)
+        try:
+            drivers().submit(second)
+            while not exchange.wait(RACE_SLICE):
+                if second.wait(0):
+                    answer = self._conclude(replace(request, into=None), second, lease, scope)
+                    if isinstance(answer, Failed) or not _end(exchange):
+                        return None
+                    if request.into is not None:
+                        request.into[: len(answer.body)] = answer.body
+                    return replace(answer, body=b"", sent_twice=True)
+            return None
+        finally:
+            _end(second)
+            scope.leave(second)
 
     def _head(self, request: Request, target: Target, lease: Lease) -> bytes:
         """The signed request head, credentials taken anew so that a refresh takes effect."""
         headers = {"host": target.host_header, "user-agent": USER_AGENT, **request.headers}
-        length = sum(memoryview(segment).nbytes for segment in request.body)
+        length = request.body_length
         if length or request.method in ("PUT", "POST"):
             headers["content-length"] = str(length)
         credentials = self._credentials.frozen()
@@ -372,21 +349,29 @@ class _Call:
         return Failed(_retry.Failure.TIMEOUT, error, sent=True)
 
 
-def _run(exchange: Exchange, timeout: float | None) -> bool:
-    """Hands the exchange to a driver and sleeps until it ends; an interrupt ends it first.
+def _run(exchange: Exchange, timeout: float | None, *, cancel: bool = True) -> bool:
+    """Hands the exchange to a driver, if none has it, and sleeps until it ends; an interrupt ends it first.
 
     Returns:
-        False if `timeout` seconds were not enough; the exchange was cancelled then.
+        False if `timeout` seconds were not enough; the exchange was cancelled then, if `cancel` says so.
     """
-    in_time = False
     try:
-        drivers().submit(exchange)
+        if exchange.submittable:
+            drivers().submit(exchange)
         in_time = exchange.wait(timeout)
-    finally:
-        if not in_time:  # the driver must have let go of the caller's memory before anything goes on
-            exchange.cancel()
-            exchange.wait(None)
+    except BaseException:
+        _end(exchange)
+        raise
+    if not in_time and cancel:
+        _end(exchange)
     return in_time
+
+
+def _end(exchange: Exchange) -> bool:
+    """Cuts an exchange short; then its driver has let go of the caller's memory. False where it had ended well."""
+    exchange.cancel()
+    exchange.wait(None)
+    return exchange.outcome != Outcome.COMPLETE
 
 
 def _connect_failure(error: TransportError) -> _retry.Failure:

@@ -123,7 +123,9 @@ class Connections:
         self._managers: dict[tuple[str, str | None], Any] = {}
         self._proxies: dict[Origin, str | None] = {}
 
-    def lease(self, origin: Origin, *, fresh: bool = False, check: Callable[[], None] | None = None) -> Lease:
+    def lease(
+        self, origin: Origin, *, fresh: bool = False, check: Callable[[], None] | None = None, at_once: bool = False
+    ) -> Lease:
         """A connection to `origin`, made if none is idle.
 
         Where the client has a cap and all its connections are leased, it waits for one to come back.
@@ -132,13 +134,14 @@ class Connections:
             origin: where to connect.
             fresh: never take a connection that served before.
             check: called about ten times a second during such a wait; what it raises ends the wait.
+            at_once: rather raise TransportError than wait: for who holds a lease already.
 
         Raises:
             TransportError: it could not be made (`TimeoutError`: not in time).
             ConfigurationError: the proxy or the CA bundle cannot be used.
         """
         proxy = self._proxy_for(origin)
-        pool, connection = self._checked_out(origin, proxy, check)
+        pool, connection = self._checked_out(origin, proxy, check, at_once)
         try:
             reused = not fresh and not connection.is_closed
             if not reused:
@@ -162,12 +165,16 @@ class Connections:
                     pool.close()
             manager.clear()
 
-    def _checked_out(self, origin: Origin, proxy: str | None, check: Callable[[], None] | None) -> tuple[Any, Any]:
+    def _checked_out(
+        self, origin: Origin, proxy: str | None, check: Callable[[], None] | None, at_once: bool
+    ) -> tuple[Any, Any]:
         while True:
             pool = self._manager(origin.scheme, proxy).connection_from_host(origin.host, origin.port, origin.scheme)
             try:
-                return pool, pool._get_conn(timeout=WAIT_SLICE)
+                return pool, pool._get_conn(timeout=0.001 if at_once else WAIT_SLICE)
             except exceptions.EmptyPoolError:
+                if at_once:
+                    raise TransportError(f"no connection to {origin.host}:{origin.port} is free") from None
                 if check is not None:
                     check()
             except exceptions.ClosedPoolError:

@@ -12,11 +12,12 @@ from typing import Any
 
 from . import _checksums, _operations, _workers
 from ._bytes_view import BytesView
-from ._client import Cancelled, CancelScope, Response, Service
+from ._client import Service
 from ._http import ResponseHead
 from ._operations import Checksum
 from ._payload import pool
 from ._ranges import Range, auto_chunk, auto_concurrency, parse_content_range, plan_ranges
+from ._requests import Cancelled, CancelScope, Response
 from ._uri import Location, format_uri
 from .config import MIB, DownloadSettings
 from .errors import (

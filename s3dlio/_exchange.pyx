@@ -330,6 +330,11 @@ cdef class Exchange:
         return Outcome(PENDING) if self._open else Outcome(self.s.outcome)
 
     @property
+    def submittable(self):
+        """Whether no loop has it, and one may take it."""
+        return bool(self._submittable)
+
+    @property
     def error(self):
         """What is behind SEND_ERROR and RECEIVE_ERROR: an `OSError`, which may be an `ssl.SSLError`; else None."""
         if self._open or self.s.outcome not in (SEND_ERROR, RECEIVE_ERROR):

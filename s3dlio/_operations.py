@@ -15,9 +15,10 @@ from urllib.parse import quote
 
 from . import _xml
 from ._checksums import ALGORITHMS, Algorithm
-from ._client import CancelScope, Request, Response, Service
+from ._client import Service
 from ._failures import s3_error
 from ._http import ResponseHead
+from ._requests import CancelScope, Request, Response
 from ._uri import Location, format_uri
 from .config import HEADER_FIELDS, MultipartUploadConfig
 from .errors import ChecksumMismatchError, NotFoundError, S3dlioError, S3Error, TransportError
@@ -28,11 +29,12 @@ T = TypeVar("T")
 
 
 class Stored(NamedTuple):
-    """What the store answered about an object or part that it has."""
+    """What the store answered about an object or part that it has; `sent_twice`: it may take it in once more."""
 
     etag: str
     checksum: str | None
     version_id: str | None
+    sent_twice: bool = False
 
 
 class Checksum(NamedTuple):
@@ -181,7 +183,7 @@ def _stored(request: Request, response: Response, sent: Checksum | None) -> Stor
             f"{request.operation} of s3://{request.bucket}/{request.key}{part}: the store computed "
             f"{sent.algorithm.s3_name} {echoed}, {sent.value} was sent"
         )
-    return Stored(etag, echoed, version_of(response.headers))
+    return Stored(etag, echoed, version_of(response.headers), response.sent_twice)
 
 
 def complete_upload(

@@ -19,10 +19,11 @@ from datetime import UTC, datetime
 from . import _operations, _workers
 from ._assembler import Owner, Part, part_length
 from ._checksums import Algorithm, load, of_segments
-from ._client import Cancelled, CancelScope, Service
+from ._client import Service
 from ._completion import Completion, StoredPart
 from ._kept import KeptError
 from ._operations import Checksum, Stored
+from ._requests import Cancelled, CancelScope
 from ._uri import Location, format_uri
 from ._xml import ListedPart
 from .config import MultipartUploadConfig
@@ -251,6 +252,8 @@ class Upload:
         stored = _operations.upload_part(
             self.service, self.location, upload_id, part.number, views, self._checksum(crc), self._scope
         )
+        if stored.sent_twice:
+            self._cancelled_parts = True
         return StoredPart(stored.etag, part.length, crc)
 
     def _checksum(self, crc: int | None) -> Checksum | None:

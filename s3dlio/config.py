@@ -234,6 +234,8 @@ class RetryPolicy:
         quota: what all requests of a client share for sending again: each retry takes 5, after a timeout 10; a
             success gives back what its last retry took, or else 1 (1 to 1,000,000). So a store in trouble is not
             held down by its clients' retries.
+        hedge: a part or range that lags far behind its like is sent a second time on another connection, and the
+            first good answer counts; this is the share of all bytes that may be moved twice so (0 to 1; 0: never).
     """
 
     max_attempts: int = 6
@@ -241,6 +243,7 @@ class RetryPolicy:
     max_delay: float = 10.0
     deadline: float | None = None
     quota: int = 500
+    hedge: float = 0.05
 
     def __post_init__(self) -> None:
         check_integer("retries.max_attempts", self.max_attempts, 1, 100, "attempts")
@@ -248,6 +251,8 @@ class RetryPolicy:
         object.__setattr__(self, "max_delay", check_seconds("retries.max_delay", self.max_delay))
         if self.deadline is not None:
             object.__setattr__(self, "deadline", check_seconds("retries.deadline", self.deadline))
+        if isinstance(self.hedge, bool) or not isinstance(self.hedge, int | float) or not 0 <= self.hedge <= 1:
+            raise ConfigurationError(f"retries.hedge={self.hedge!r} is not a share from 0 to 1")
         check_integer("retries.quota", self.quota, 1, 1_000_000, "tokens")
 
 

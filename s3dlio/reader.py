@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 from . import _workers
 from ._bytes_view import BytesView
-from ._client import Cancelled, CancelScope, ClientLike, Service, service_of
+from ._client import ClientLike, Service, service_of
 from ._download import Download
 from ._kept import without_traceback
 from ._payload import flat_view
+from ._requests import Cancelled, CancelScope
 from ._uri import Location, parse_uri
 from .config import MAX_OBJECT_SIZE, DownloadSettings, check_integer
 from .progress import Progress

@@ -16,9 +16,9 @@ FLOORS = [
     {"errors", "progress", "_memory", "_kept", "_upload_info"},
     {
         "config", "_buffers", "_views", "_exchange", "_uri", "_ranges", "_assembler", "_xml", "_retry", "_checksums",
-        "_http",
+        "_http", "_stragglers",
     },
-    {"_bytes_view", "_payload", "_credentials", "_signing", "_connections", "_drivers", "_failures"},
+    {"_bytes_view", "_payload", "_credentials", "_signing", "_connections", "_drivers", "_failures", "_requests"},
     {"_endpoint_state", "_client", "_operations"},
     {"_workers", "_completion", "_upload", "_intake", "_download"},
     {"writer", "reader", "objects", "uploads", "client"},

@@ -1,0 +1,121 @@
+"""What goes into `_client` and comes out of it: one request, its answer, and the flag that stops many at once.
+
+Values and one flag; nothing here sends, signs or decides.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ._exchange import Exchange
+from ._http import ResponseHead
+from .errors import WriterClosedError
+
+# Larger answers are not collected aside (`_exchange` leaves them to Python).
+MOST_COLLECTED = 16 << 20
+
+
+class Cancelled(WriterClosedError):
+    """The request was stopped by its `CancelScope`."""
+
+
+class CancelScope:
+    """One flag for all requests of an operation; raising it ends their exchanges and back-offs at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._exchanges: set[Exchange] = set()
+        self._event = threading.Event()
+
+    @property
+    def cancelled(self) -> bool:
+        return self._event.is_set()
+
+    def cancel(self) -> None:
+        self._event.set()
+        with self._lock:
+            exchanges = list(self._exchanges)
+        for exchange in exchanges:
+            exchange.cancel()
+
+    def check(self) -> None:
+        if self._event.is_set():
+            raise Cancelled("the operation was cancelled")
+
+    def enter(self, exchange: Exchange) -> None:
+        """Registers an exchange before its first byte goes out; raises if the flag is up already."""
+        with self._lock:
+            self.check()
+            self._exchanges.add(exchange)
+
+    def leave(self, exchange: Exchange) -> None:
+        with self._lock:
+            self._exchanges.discard(exchange)
+
+    def pause(self, seconds: float) -> None:
+        if self._event.wait(seconds):
+            self.check()
+
+
+@dataclass(slots=True)
+class Request:
+    """One S3 request. `body` segments are sent as they lie, and again at every retry.
+
+    Attributes:
+        on_head: given the head of a 2xx answer before its body is read, returns where the body goes
+            (a writable buffer) or None to have it as bytes; called once per attempt.
+        into: a writable buffer for a 2xx body whose place is known beforehand.
+        error_in_body: the store may begin its answer with 200 before it knows the outcome.
+        settled: asked when an attempt of unknown outcome was followed by "not there any more", "there already" or a
+            conflict: whether that attempt had done it after all. The answer is then one of status 0.
+        settled_first: ask after every attempt of unknown outcome, before the request is sent again.
+    """
+
+    operation: str
+    method: str
+    bucket: str | None
+    key: str = ""
+    query: Sequence[tuple[str, str]] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Sequence[Any] = ()
+    into: Any = None
+    on_head: Callable[[ResponseHead], Any] | None = None
+    error_in_body: bool = False
+    settled: Callable[[], bool] | None = None
+    settled_first: bool = False
+    upload_id: str | None = None
+    part_number: int | None = None
+
+    @property
+    def body_length(self) -> int:
+        return sum(memoryview(segment).nbytes for segment in self.body)
+
+    @property
+    def payload(self) -> int:
+        """Bytes of the body that goes out, or of the place for the one that comes back."""
+        return self.body_length or (0 if self.into is None else len(self.into))
+
+    @property
+    def may_be_sent_twice(self) -> bool:
+        """Whether a second sending does no harm: parts replace themselves by the same bytes, ranges are read only."""
+        if self.operation == "UploadPart":
+            return True
+        return self.into is not None and self.on_head is None and len(self.into) <= MOST_COLLECTED
+
+
+@dataclass(slots=True)
+class Response:
+    """A 2xx answer, or status 0 for a request whose effect was found otherwise. `received` counts body bytes
+    wherever they went; `uncertain` says that an earlier attempt of the same request may have taken effect, and
+    `sent_twice` that another sending of it was cut short."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    received: int
+    attempts: int
+    uncertain: bool
+    sent_twice: bool = False

@@ -1,0 +1,61 @@
+"""Measures what sending stragglers twice does for the tail: whole uploads, 0.5 % of whose parts take 5 s longer.
+
+Run by hand: ``python tests/faults/straggler_tail.py [UPLOADS]``. It prints the percentiles with and without.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import sys
+import threading
+import time
+
+from behaviours import Serve
+from peer import Peer, Rule, Turn
+
+import s3dlio
+from s3dlio import RetryPolicy
+
+PART = 5 << 20
+PARTS = 12
+DATA = bytes(PART * PARTS)
+
+
+class Delayed:
+    """One request in 200 is answered 5 s later."""
+
+    def __init__(self) -> None:
+        self._dice = random.Random(11)
+
+    def __call__(self, turn: Turn) -> None:
+        if turn.seen.attempt == 1 and self._dice.random() < 0.005:
+            threading.Event().wait(5.0)
+        Serve()(turn)
+
+
+def times(uploads: int, hedge: float) -> list[float]:
+    with Peer() as peer:
+        retries = RetryPolicy(hedge=hedge)
+        settings = {"region": "us-east-1", "credentials": ("id", "secret"), "retries": retries}
+        client = s3dlio.Client(endpoint_url=peer.endpoint_url, **settings)  # type: ignore[arg-type]
+        for number in range(3):
+            client.put_bytes(f"s3://b/warm{number}", DATA, part_size=PART)
+        peer.play(Rule("UploadPart", do=Delayed()))
+        taken = []
+        for number in range(uploads):
+            started = time.monotonic()
+            client.put_bytes(f"s3://b/{number % 4}", DATA, part_size=PART)
+            taken.append(time.monotonic() - started)
+        return sorted(taken)
+
+
+if __name__ == "__main__":
+    uploads = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    for name, hedge in [("switched off", 0.0), ("5 % budget", 0.05)]:
+        taken = times(uploads, hedge)
+        print(
+            f"{name}: median {statistics.median(taken):.2f} s, p90 {taken[uploads * 9 // 10]:.2f} s, "
+            f"p99 {taken[uploads * 99 // 100]:.2f} s of {uploads} uploads of {PARTS} parts",
+            flush=True,
+        )
