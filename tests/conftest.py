@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import logging
 import os
 import shutil
 import socket
@@ -186,3 +189,65 @@ def embedded(embedded_server: str, open_store: Callable[[str, str], Store]) -> I
     opened = open_store("embedded", embedded_server)
     yield opened
     opened.boto3.close()
+
+
+class _Secrets(logging.Handler):
+    """Keeps what the library logs that must not be there."""
+
+    FORBIDDEN = ("Signature=", "AWS4-HMAC", "secret", "authorization", "security-token", "minioadmin")
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if any(word.lower() in text.lower() for word in self.FORBIDDEN):
+            self.found.append(text)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_secret_is_logged() -> Iterator[None]:
+    """Reads all that the library logs at DEBUG while the suite runs."""
+    handler, logger = _Secrets(), logging.getLogger("s3dlio")
+    before = logger.level
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(handler)
+    yield
+    logger.removeHandler(handler)
+    logger.setLevel(before)
+    assert handler.found == []
+
+
+def _descriptors() -> list[str]:
+    """What the descriptors of this process are open on, those of pytest's own and of the loop's bell left out."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the listing's own
+            found.append(os.readlink(f"/proc/self/fd/{name}"))
+    return sorted(one for one in found if one.startswith("socket:") or "eventfd" in one)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """Counts payload memory and sockets before and after everything: what was made is given back."""
+    if not os.path.isdir("/proc/self/fd"):
+        yield
+        return
+    before = _descriptors()
+    yield
+    from s3dlio import _client, _drivers, _payload
+
+    if _client._default is not None:
+        _client._default[1].close()
+    assert _drivers.drivers().close(10)
+    deadline = time.monotonic() + 15  # idle workers and their last clients are on their way out
+    while time.monotonic() < deadline:
+        gc.collect()
+        if len(_descriptors()) <= len(before) and _payload.pool().in_use_bytes == 0:
+            break
+        time.sleep(0.05)
+    pool = _payload.pool()
+    assert pool.in_use_bytes == 0
+    assert pool.mapped_bytes == pool.idle_bytes
+    assert len(_descriptors()) <= len(before), _descriptors()
