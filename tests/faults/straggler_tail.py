@@ -23,13 +23,16 @@ DATA = bytes(PART * PARTS)
 
 
 class Delayed:
-    """One request in 200 is answered 5 s later."""
+    """One part in 200 is answered 5 s later when it is first sent."""
 
     def __init__(self) -> None:
         self._dice = random.Random(11)
+        self._known: set[str] = set()
 
     def __call__(self, turn: Turn) -> None:
-        if turn.seen.attempt == 1 and self._dice.random() < 0.005:
+        first = turn.target not in self._known
+        self._known.add(turn.target)
+        if first and self._dice.random() < 0.005:
             threading.Event().wait(5.0)
         Serve()(turn)
 
