@@ -67,8 +67,8 @@ sanitize: $(STAMP)
 	rm -f $(SANITIZED)/s3dlio/*.so $(SANITIZED)/s3dlio/*.c
 	cd $(SANITIZED) && S3DLIO_SANITIZE=1 $(abspath $(BIN))/python setup.py -q build_ext --inplace
 	cd $(SANITIZED) && PYTHONPATH=. LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" \
-	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 PYTHONMALLOC=malloc \
-	  $(abspath $(BIN))/python -m pytest -q -p no:cacheprovider tests/unit tests/protocol
+	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 PYTHONMALLOC=malloc S3DLIO_SANITIZED=1 \
+	  $(abspath $(BIN))/python -m pytest -q -p no:cacheprovider tests/unit tests/protocol tests/lifecycle
 
 clean:
 	rm -rf build dist $(VENV) *.egg-info s3dlio/*.so s3dlio/_buffers.c s3dlio/_views.c s3dlio/_exchange.c

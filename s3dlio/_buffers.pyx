@@ -9,18 +9,9 @@ guards the structure, because buffers are given back inside finalizers. Callers 
 from s3dlio._memory import available_memory
 
 cimport cython
-from cpython.buffer cimport (
-    PyBUF_C_CONTIGUOUS,
-    PyBUF_FORMAT,
-    PyBUF_ND,
-    PyBUF_STRIDES,
-    PyBUF_WRITABLE,
-    PyBuffer_Release,
-    PyObject_GetBuffer,
-)
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBUF_WRITABLE
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memmove
 
 cdef extern from "Python.h":
     # With no exception type an int beyond the C range is clipped to it, so that a size check refuses it.

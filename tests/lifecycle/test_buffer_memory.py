@@ -5,12 +5,16 @@ Each script runs in an interpreter of its own, so that nothing else moves what i
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import pytest
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc"),
+    pytest.mark.skipif("S3DLIO_SANITIZED" in os.environ, reason="the sanitizers' shadow is resident too"),
+]
 
 PRELUDE = """
 import gc, os, threading

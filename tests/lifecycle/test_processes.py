@@ -51,6 +51,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.skipif("S3DLIO_SANITIZED" in os.environ, reason="the sanitizer's allocator locks are not fork-safe")
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_workers_of_every_kind_read_and_write(
     store_of_one: tuple[str, str], method: str, tmp_path_factory: pytest.TempPathFactory

@@ -11,7 +11,10 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc"),
+    pytest.mark.skipif("S3DLIO_SANITIZED" in os.environ, reason="the sanitizers' shadow is resident too"),
+]
 
 MIB = 1 << 20
 SCRIPT = """
