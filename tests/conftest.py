@@ -163,7 +163,7 @@ def embedded(embedded_server: str, open_store: Callable[[str, str], Store]) -> I
 class _Secrets(logging.Handler):
     """Keeps what the library logs that must not be there."""
 
-    FORBIDDEN = ("Signature=", "AWS4-HMAC", "secret", "authorization", "security-token", "minioadmin")
+    FORBIDDEN = ("Signature=", "AWS4-HMAC", "secret", "authorization:", "security-token", "minioadmin")
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
