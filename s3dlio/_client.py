@@ -198,6 +198,9 @@ class Service:
                 request.into = request.on_head(head) if 200 <= head.status < 300 else None
                 exchange.continue_into(request.into)
                 in_time = _run(exchange, call.left)
+        except BaseException:
+            _end(exchange)  # its connection is about to be closed, and its memory to be the caller's again
+            raise
         finally:
             scope.leave(exchange)
         if exchange.outcome == Outcome.COMPLETE and 200 <= exchange.status < 300:
@@ -240,10 +243,13 @@ class Service:
             while not exchange.wait(RACE_SLICE):
                 if second.wait(0):
                     answer = self._conclude(replace(request, into=None), second, lease, scope)
-                    if isinstance(answer, Failed) or not _end(exchange):
+                    place = request.into
+                    if isinstance(answer, Failed) or (place is not None and len(answer.body) > len(place)):
                         return None
-                    if request.into is not None:
-                        request.into[: len(answer.body)] = answer.body
+                    if not _end(exchange):
+                        return None
+                    if place is not None:
+                        place[: len(answer.body)] = answer.body
                     return replace(answer, body=b"", sent_twice=True)
             return None
         finally:
