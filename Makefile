@@ -8,7 +8,7 @@ MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 MINIO := .cache/bin/minio
 URI ?=
 
-.PHONY: demo test test-heavy minio lint docs-check dist-check bench bench-full sanitize clean
+.PHONY: demo test minio lint docs-check dist-check bench bench-full sanitize clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py $(URI)
