@@ -8,13 +8,17 @@ MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 MINIO := .cache/bin/minio
 URI ?=
 
-.PHONY: demo test minio lint docs-check dist-check bench bench-full sanitize clean
+.PHONY: demo test test-faults minio lint docs-check dist-check bench bench-full sanitize clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py $(URI)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q
+
+# More of the faults: fifty kills, longer state machines and stress.
+test-faults: $(STAMP)
+	S3DLIO_TEST_KILLS=50 S3DLIO_TESTS=full $(BIN)/python -m pytest -q --timeout 600 tests/faults tests/models
 
 # The environment: made once, and again when what it is made from changes.
 $(STAMP): pyproject.toml setup.py $(NATIVE)
