@@ -10,16 +10,15 @@ import builtins
 import contextlib
 import errno
 import logging
-import os
 import random
 import ssl
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 
-from . import _http, _retry, _xml
+from . import _http, _retry, _series, _xml
 from ._checksums import ALGORITHMS, Algorithm
 from ._connections import Connections, Lease
 from ._credentials import CredentialSource
@@ -31,7 +30,7 @@ from ._requests import Cancelled, CancelScope, Request, Response
 from ._signing import Signer
 from ._stragglers import Pace
 from ._uri import Endpoint, Target, aws_endpoint
-from .config import ClientSettings, RetryPolicy, environment_fingerprint
+from .config import ClientSettings, RetryPolicy
 from .errors import S3Error, TimeoutError, TransportError
 
 log = logging.getLogger("s3dlio")
@@ -91,8 +90,11 @@ class Service:
         """Closes idle connections; requests under way go on."""
         self._connections.close()
 
-    def call(self, request: Request, cancel: CancelScope | None = None) -> Response:
+    def call(self, request: Request, cancel: CancelScope | None = None, *, before: Failed | None = None) -> Response:
         """The answer to `request`, with retries.
+
+        Args:
+            before: how an attempt ended that was made as one of a series.
 
         Raises:
             S3Error: the store refused (a subclass says how).
@@ -101,10 +103,13 @@ class Service:
         """
         scope = cancel or CancelScope()
         call = _Call(request, self.settings.retries)
+        if before is not None:
+            call.took_before(before)
+            before = None if before.unseen else before
         while True:
             call.attempt += 1
             scope.check()
-            result = self._attempt(call, scope)
+            result, before = before or self._attempt(call, scope), None
             if isinstance(result, Response):
                 self._quota.give_back(call.taken)
                 result.attempts, result.uncertain = call.attempt, call.uncertain
@@ -118,6 +123,71 @@ class Service:
                 raise result.as_error(request, call.attempt, call.elapsed, call.uncertain) from result.error
             log.info("%s attempt %d: %s; again in %.2f s", request.operation, call.attempt, result, pause)
             scope.pause(pause)
+
+    def call_series(
+        self, requests: Sequence[Request], scope: CancelScope, room: _series.Room, expected: int = 0
+    ) -> tuple[list[Response], Response | Failed | None]:
+        """Sends small requests one after the other on one connection, without retries.
+
+        Args:
+            requests: of one method and bucket, with the same header names.
+            room: gives memory for bodies, from their length and the number of those that may follow.
+            expected: bytes that the first body is thought to have; 0 where nobody knows.
+
+        Returns:
+            The answers of the first requests, and what came of the one after them: an answer whose body was collected
+            aside, a failure for `call` to go on from, or None where it was not sent.
+
+        Raises:
+            Cancelled: `scope` was raised.
+        """
+        targets = [self._target(request) for request in requests]
+        first, deadline = requests[0], self.settings.retries.deadline
+        # An object that arrives late could replace a later one's, so that only what is read is asked for twice.
+        patience = self._pace.patience(first.operation, expected) if first.method == "GET" else None
+        late = deadline is not None and (patience is None or deadline <= patience)
+        try:
+            with self._connections.lease(targets[0].origin, check=scope.check) as lease:
+                heads = _series.heads(
+                    requests, targets, lease, self._signer, self._credentials.frozen(), self._region(first.bucket),
+                    self._now(), USER_AGENT,
+                )  # fmt: skip
+                series = _series.Series(lease, heads, requests, room, expected, self.settings.timeouts)
+                started = time.monotonic()
+                series.run(scope, deadline if late else patience, lambda: late or self._pace.may_send_twice(expected))
+                done = series.responses
+                if done:
+                    self._record_series(requests, done, time.monotonic() - started)
+                result = self._after_series(requests, series, lease, scope)
+                if late and series.lagged and isinstance(result, Failed):
+                    result.took, result.unseen = deadline or 0.0, False
+                return done, result
+        except TransportError as error:
+            return [], Failed(_connect_failure(error), error)
+
+    def _record_series(self, requests: Sequence[Request], done: Sequence[Response], seconds: float) -> None:
+        moved = sum(one.received for one in done) + sum(one.body_length for one in requests[: len(done)])
+        self._pace.record(requests[0].operation, moved // len(done), seconds / len(done), moved=moved)
+        self._quota.give_back(0)
+
+    def _after_series(
+        self, requests: Sequence[Request], series: _series.Series, lease: Lease, scope: CancelScope
+    ) -> Response | Failed | None:
+        """What came of the request after those that were answered; the connection is kept if it is clean."""
+        exchange = series.exchange
+        if series.lagged:
+            failed = Failed(_retry.Failure.TIMEOUT, TimeoutError("no answer came in time"), sent=True)
+            failed.unseen = True
+            return failed
+        if exchange.outcome == Outcome.COMPLETE and not exchange.status:
+            lease.ended = True
+            if exchange.reusable:
+                lease.keep()
+            return None
+        result = self._conclude(requests[len(series.responses)], exchange, lease, scope)
+        if isinstance(result, Failed) and _closed_unused(exchange) and (lease.reused or series.responses):
+            result.unseen = True
+        return result
 
     def _pause_before_next(self, call: _Call, failed: Failed) -> float | None:
         """Seconds until the next attempt, or None where there is none to be made."""
@@ -341,6 +411,11 @@ class _Call:
         self._deadline = policy.deadline
         self._started = time.monotonic()
 
+    def took_before(self, failed: Failed) -> None:
+        """An attempt was made as one of a series."""
+        self._started -= failed.took
+        self.uncertain = failed.may_have_taken_effect
+
     @property
     def elapsed(self) -> float:
         return time.monotonic() - self._started
@@ -395,38 +470,3 @@ def _closed_unused(exchange: Exchange) -> bool:
     broken = exchange.outcome in (Outcome.SEND_ERROR, Outcome.RECEIVE_ERROR)
     reset = isinstance(exchange.error, OSError) and exchange.error.errno in (errno.EPIPE, errno.ECONNRESET)
     return broken and reset and not exchange.head_bytes
-
-
-class ClientLike(Protocol):
-    """Anything that holds a `Service`: the public `Client`."""
-
-    @property
-    def service(self) -> Service: ...
-
-
-_default_lock = threading.Lock()
-_default: tuple[tuple[str | None, ...], Service] | None = None
-
-
-def service_of(client: ClientLike | None) -> Service:
-    """The client's service, or the default one, which is made anew when the environment names another store."""
-    service = _default_service() if client is None else client.service
-    service.load()
-    return service
-
-
-def _default_service() -> Service:
-    global _default
-    environment = environment_fingerprint()
-    with _default_lock:
-        if _default is None or _default[0] != environment:
-            _default = (environment, Service(ClientSettings()))
-        return _default[1]
-
-
-def _after_fork_in_child() -> None:
-    global _default, _default_lock
-    _default, _default_lock = None, threading.Lock()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)

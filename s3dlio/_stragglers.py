@@ -30,12 +30,12 @@ class Pace:
         self._moved = 0
         self._twice = 0
 
-    def record(self, operation: str, size: int, seconds: float) -> None:
-        """A request of so many payload bytes has ended well."""
+    def record(self, operation: str, size: int, seconds: float, *, moved: int | None = None) -> None:
+        """A request of so many payload bytes has ended well, or several on average that moved as many together."""
         if not self._budget:
             return
         with self._lock:
-            self._moved += size
+            self._moved += size if moved is None else moved
             self._durations.setdefault((operation, size.bit_length()), deque(maxlen=SAMPLES)).append(seconds)
 
     def patience(self, operation: str, size: int) -> float | None:
