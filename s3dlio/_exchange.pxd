@@ -1,15 +1,12 @@
-"""What `_exchange_loop` sees of an exchange: its state, and the two moments at which a loop takes it and lets it go."""
+"""What `_exchange_loop` sees of an exchange: its state, and what is to be done once a loop has let it go."""
 
 from s3dlio._exchange_steps cimport Answer, State
 
 cdef class Exchange:
     cdef State s
     cdef object _sock              # keeps the descriptor open while the loop uses it
-    cdef object _done              # a lock that is free when the exchange has ended
-    cdef bint _open                # what `_done` says, for those who only look
     cdef bint _submittable         # no loop has it, and one may
-    cdef int _bell                 # of the loop that has it; -1 for none
-    cdef int _bell_process         # whose descriptor that is
+    cdef int _bell_process         # whose descriptor `s.bell` is
     cdef Py_buffer* _sources       # the requests' memory, held until the exchange has ended
     cdef int _source_count
     cdef Py_buffer _target         # the body's place, likewise
@@ -23,8 +20,7 @@ cdef class Exchange:
     cdef int _aim(self, into) except -1
     cdef void _let_go_of_sources(self) noexcept
     cdef void _let_go_of_target(self) noexcept
-    cdef void _end(self) noexcept
-    cdef void _start(self) noexcept
+    cdef void _settle(self) noexcept
     cdef ssize_t _tls_failed(self, error) noexcept
     cdef ssize_t _tls_send(self) noexcept
     cdef ssize_t _tls_receive(self, char* to, size_t length) noexcept

@@ -22,9 +22,19 @@ from cpython.buffer cimport (
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.memoryview cimport PyMemoryView_FromMemory
+from cpython.pythread cimport (
+    NOWAIT_LOCK,
+    PY_LOCK_ACQUIRED,
+    WAIT_LOCK,
+    PyThread_acquire_lock,
+    PyThread_allocate_lock,
+    PyThread_free_lock,
+    PyThread_release_lock,
+    PyThread_type_lock,
+)
 from libc.errno cimport ECONNRESET, EPIPE
 from libc.stdint cimport int64_t
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdlib cimport free, malloc
 
 from s3dlio._exchange_steps cimport (
     CANCELLED,
@@ -46,7 +56,6 @@ from s3dlio._exchange_steps cimport (
     now_ns,
     plain_receive,
     plain_send,
-    progress,
     ring,
 )
 from s3dlio._response_head cimport Head, find_field, scan
@@ -65,6 +74,7 @@ cdef extern from *:
         return connect(fd, &nowhere, sizeof nowhere);
     }
     """
+    int PyThread_acquire_lock_timed(PyThread_type_lock, long long microseconds, int interruptible) nogil
     int getpid() noexcept nogil
     int dissolve(int fd) noexcept nogil
 
@@ -171,8 +181,8 @@ cdef class Exchange:
         into: writable buffer for the body of a 2xx answer; None to have it as `body_bytes`. The bodies of a series lie
             in it one after the other, each from a multiple of 64 bytes on; before one that does not fit the exchange
             pauses at its head.
-        followed_by: makes it a series: (head, body) of further requests, each sent once the answer before it was a whole
-            2xx that left the connection in step; any other ends the series. What was answered is in `answers`.
+        followed_by: makes it a series: (head, body) of further requests, each sent once the answer before it was a
+            whole 2xx that left the connection in step; any other ends the series. What was answered is in `answers`.
         no_body: the answer has no body whatever its head says (HEAD).
         pause_at_head: end with HEAD_READY once the head is there; `continue_into` goes on.
         send_timeout, first_byte_timeout, idle_timeout: seconds without progress; None for no limit.
@@ -185,7 +195,7 @@ cdef class Exchange:
 
     def __cinit__(self, sock, bytes head not None, body, *, into=None, followed_by=None, bint no_body=False,
                   bint pause_at_head=False, send_timeout=None, first_byte_timeout=None, idle_timeout=None):
-        self._bell = -1
+        self.s.bell = -1
         self.s.fd = sock.fileno()
         if self.s.fd < 0:
             raise ValueError("the socket is closed")
@@ -204,12 +214,16 @@ cdef class Exchange:
         self._aim(into)
         sock.setblocking(False)
         self._sock = sock
-        self._done = threading.Lock()
-        self._done.acquire()
-        self._open = self._submittable = True
+        self.s.done = PyThread_allocate_lock()
+        if self.s.done == NULL:
+            raise MemoryError("no memory for a lock")
+        PyThread_acquire_lock(self.s.done, WAIT_LOCK)
+        self.s.open = self._submittable = True
 
     def __dealloc__(self):
         # Nobody else knows the exchange any more; the GIL is held, and no lock is needed.
+        if self.s.done != NULL:
+            PyThread_free_lock(self.s.done)
         self._let_go_of_sources()
         self._let_go_of_target()
         free(self._sources)
@@ -286,21 +300,14 @@ cdef class Exchange:
             self._has_target = False
             PyBuffer_Release(&self._target)
 
-    cdef void _end(self) noexcept:
-        """No loop uses it any more: memory first, then the waiter. Nothing here can fail or wait."""
-        self._bell = -1
+    cdef void _settle(self) noexcept:
+        """No loop uses it any more: lets its memory go, but for what a paused one needs. Nothing can fail or wait."""
+        if self.s.open:
+            return
         if self.s.outcome != HEAD_READY or self.s.ends == NULL:
             self._let_go_of_sources()
         if self.s.outcome != HEAD_READY:
             self._let_go_of_target()
-        self._open = False
-        self._done.release()
-
-    cdef void _start(self) noexcept:
-        """A loop begins with it, or goes on after a pause."""
-        if self.s.phase == SENDING and self.s.outcome == PENDING:
-            self.s.more = True
-            progress(&self.s, self.s.send_timeout)
 
     cdef ssize_t _tls_failed(self, error) noexcept:
         self._tls_error = error
@@ -348,7 +355,7 @@ cdef class Exchange:
     @property
     def outcome(self):
         """An `Outcome`; PENDING until the exchange has ended."""
-        return Outcome(PENDING) if self._open else Outcome(self.s.outcome)
+        return Outcome(PENDING) if self.s.open else Outcome(self.s.outcome)
 
     @property
     def submittable(self):
@@ -358,7 +365,7 @@ cdef class Exchange:
     @property
     def error(self):
         """What is behind SEND_ERROR and RECEIVE_ERROR: an `OSError`, which may be an `ssl.SSLError`; else None."""
-        if self._open or self.s.outcome not in (SEND_ERROR, RECEIVE_ERROR):
+        if self.s.open or self.s.outcome not in (SEND_ERROR, RECEIVE_ERROR):
             return None
         return self._tls_error or OSError(self.s.error, os.strerror(self.s.error))
 
@@ -367,24 +374,24 @@ cdef class Exchange:
     @property
     def status(self):
         """Status of the answer; 0 where no head came."""
-        return 0 if self._open or self.s.head.end <= 0 else self.s.head.status
+        return 0 if self.s.open or self.s.head.end <= 0 else self.s.head.status
 
     @property
     def head_bytes(self):
         """The answer's head with its blank line; empty where none came."""
-        if self._open or self.s.head.end <= 0:
+        if self.s.open or self.s.head.end <= 0:
             return b""
         return PyBytes_FromStringAndSize(self.s.scratch, self.s.head.end)
 
     @property
     def content_length(self):
         """Bytes of the body as announced; -1 where nothing was."""
-        return -1 if self._open or self.s.head.end <= 0 else self.s.head.content_length
+        return -1 if self.s.open or self.s.head.end <= 0 else self.s.head.content_length
 
     @property
     def body_bytes(self):
         """The body, where it did not go to `into`."""
-        if self._open or self.s.spill == NULL:
+        if self.s.open or self.s.spill == NULL:
             return b""
         return PyBytes_FromStringAndSize(self.s.spill, self.s.received)
 
@@ -395,8 +402,8 @@ cdef class Exchange:
 
     @property
     def answers(self):
-        """(status, head, offset in `into`, length) of each answered request of a series; empty until it pauses or ends."""
-        if self._open:
+        """(status, head, offset in `into`, length) of each answered request of a series; empty while it runs."""
+        if self.s.open:
             return []
         return [self._answer(self.s.answers + i) for i in range(self.s.answered)]
 
@@ -407,7 +414,7 @@ cdef class Exchange:
     @property
     def leftover(self):
         """What was read after the head of an UNUSUAL answer, or after the end of a COMPLETE one."""
-        if self._open or self.s.outcome not in (UNUSUAL, COMPLETE):
+        if self.s.open or self.s.outcome not in (UNUSUAL, COMPLETE):
             return b""
         return PyBytes_FromStringAndSize(
             self.s.scratch + self.s.leftover_at, self.s.scratch_length - self.s.leftover_at
@@ -436,7 +443,7 @@ cdef class Exchange:
     @property
     def reusable(self):
         """Whether the exchange left the connection open and in step. What came later is for the lease to see."""
-        if self._open or self.s.outcome != COMPLETE or not self.s.request_sent:
+        if self.s.open or self.s.outcome != COMPLETE or not self.s.request_sent:
             return False
         return not (self.s.head.closes or self.s.head.unusual or self.s.leftover_at < self.s.scratch_length)
 
@@ -454,12 +461,20 @@ cdef class Exchange:
         cdef double left = until
         # Workers are not sent signals; the main thread must look for them.
         cdef double slice = SIGNAL_SLICE if threading.current_thread() is threading.main_thread() else LONGEST_WAIT
-        while not self._done.acquire(timeout=max(0, min(left, slice))):
+        cdef int64_t microseconds
+        cdef int acquired = PyThread_acquire_lock(self.s.done, NOWAIT_LOCK)
+        while not acquired:
+            microseconds = <int64_t>(1e6 * max(0, min(left, slice)))
+            with nogil:
+                acquired = PyThread_acquire_lock_timed(self.s.done, microseconds, 1) == PY_LOCK_ACQUIRED
+            if acquired:
+                break
             PyErr_CheckSignals()
             left = until - (now_ns() / 1e9 - started)
             if left <= 0:
                 return False
-        self._done.release()
+        PyThread_release_lock(self.s.done)
+        self._settle()
         return True
 
     def continue_into(self, into):
@@ -468,13 +483,13 @@ cdef class Exchange:
         Raises:
             ValueError: the exchange does not stand at its head. One that was cancelled meanwhile stays CANCELLED.
         """
-        if self._open or self.s.outcome not in (HEAD_READY, CANCELLED):
+        if self.s.open or self.s.outcome not in (HEAD_READY, CANCELLED):
             raise ValueError("only an exchange that paused at its head can be continued")
         if self.s.outcome == CANCELLED:
             return
         self._aim(into)
-        self._done.acquire(False)
-        self._open = self._submittable = True
+        PyThread_acquire_lock(self.s.done, NOWAIT_LOCK)
+        self.s.open = self._submittable = True
         self.s.outcome = PENDING
         go_on(&self.s)
 
@@ -484,14 +499,16 @@ cdef class Exchange:
         Neither depends on the peer. One that has ended stays as it is.
         """
         self.s.cancelled = True
-        if self._bell >= 0 and self._bell_process == getpid():
-            ring(self._bell)
-        elif self._bell >= 0 or self._submittable:
+        if self.s.bell >= 0 and self._bell_process == getpid():
+            ring(self.s.bell)
+        elif self.s.bell >= 0 or self._submittable:
             # Never handed over, or handed over to a thread that a fork has left behind.
             self._submittable = False
             self.s.outcome = CANCELLED
-            self._end()
-        elif not self._open and self.s.outcome == HEAD_READY:
+            self.s.open = False
+            self.s.bell = -1
+            self._settle()
+            PyThread_release_lock(self.s.done)
+        elif not self.s.open and self.s.outcome == HEAD_READY:
             self.s.outcome = CANCELLED
-            self._let_go_of_sources()
-            self._let_go_of_target()
+            self._settle()

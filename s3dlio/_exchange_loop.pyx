@@ -1,18 +1,30 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """One native loop that drives a batch of HTTP/1.1 exchanges over connected sockets, without the GIL.
 
-It polls, and goes as far with each exchange as its socket allows; the rules are in `_exchange_steps`. It never
-resolves, connects, sleeps or retries. `_drivers` sits in it.
+It takes exchanges over, polls, goes as far with each as its socket allows, and wakes who waits for one, all without the
+GIL: however busy Python is, no byte waits for it. The rules are in `_exchange_steps`. It never resolves, connects,
+sleeps or retries. `_drivers` sits in it.
 """
 
 import os
-from collections import deque
 
+from cpython.pythread cimport PyThread_release_lock
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, realloc
 
 from s3dlio._exchange cimport Exchange
-from s3dlio._exchange_steps cimport CANCELLED, PENDING, POLLIN, State, check_deadline, now_ns, ring, step
+from s3dlio._exchange_steps cimport (
+    CANCELLED,
+    PENDING,
+    POLLIN,
+    State,
+    check_deadline,
+    now_ns,
+    ring,
+    start,
+    step,
+)
 
 cdef extern from *:
     """
@@ -24,6 +36,17 @@ cdef extern from *:
         char bytes[64];
         while (read(fd, bytes, sizeof bytes) == (ssize_t)sizeof bytes) {}
     }
+
+    /* A stack that any thread may push onto and one takes whole. */
+    static void push(void **top, void *item, void **next) {
+        void *old = __atomic_load_n(top, __ATOMIC_RELAXED);
+        do *next = old;
+        while (!__atomic_compare_exchange_n(top, &old, item, 1, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
+    }
+    static void *take_all(void **top) { return __atomic_exchange_n(top, NULL, __ATOMIC_ACQUIRE); }
+    static int add(int *number, int change) { return __atomic_add_fetch(number, change, __ATOMIC_ACQ_REL); }
+    static void set_flag(int *flag) { __atomic_store_n(flag, 1, __ATOMIC_RELEASE); }
+    static int take_flag(int *flag) { return __atomic_exchange_n(flag, 0, __ATOMIC_ACQUIRE); }
     """
     ctypedef struct pollfd "struct pollfd":
         int fd
@@ -32,10 +55,19 @@ cdef extern from *:
     int poll(pollfd* fds, unsigned long count, int timeout) noexcept nogil
     int getpid() noexcept nogil
     void drain(int fd) noexcept nogil
+    void push(void** top, void* item, void** next) noexcept nogil
+    void* take_all(void** top) noexcept nogil
+    int add(int* number, int change) noexcept nogil
+    void set_flag(int* flag) noexcept nogil
+    int take_flag(int* flag) noexcept nogil
 
 cdef int LONGEST_POLL = 1 << 30
 # A batch always has room for this many without asking for memory again.
 cdef Py_ssize_t FIRST_BATCH = 64
+# The references to ended exchanges are let go of when there are so many, or nothing has happened for so long: that
+# needs the GIL, for which the others would wait.
+cdef Py_ssize_t MOST_ENDED = 64
+cdef int IDLE_MILLISECONDS = 100
 
 
 cdef class ExchangeLoop:
@@ -44,19 +76,22 @@ cdef class ExchangeLoop:
     cdef int _pid                   # a forked child must not ring the parent's bell
     cdef int _wake_read
     cdef int _wake_write
-    cdef object _submitted          # a deque: its ends are atomic under the GIL
-    cdef list _active
-    cdef State** _states            # of `_active`, for the native part
-    cdef pollfd* _polls             # the bell, then one for each state
-    cdef Py_ssize_t _room
+    cdef void* _submitted           # a stack of states, each with a reference to its exchange, as those below have
+    cdef State* _waiting            # taken off that stack, in order, but without room yet
+    cdef State** _active
+    cdef Py_ssize_t _active_count
+    cdef State** _ended             # their waiters know; the references are still to be let go of
+    cdef Py_ssize_t _ended_count
+    cdef pollfd* _polls             # the bell, then one for each active state
+    cdef Py_ssize_t _room           # of each array
+    cdef int _load
+    cdef int _returning             # a flag for the native part
     cdef bint _running
     cdef bint _closing
 
     def __cinit__(self):
         self._pid = getpid()
         self._wake_read = self._wake_write = -1
-        self._submitted = deque()
-        self._active = []
         if not self._grow(FIRST_BATCH):
             raise MemoryError("no memory for a batch of exchanges")
         if hasattr(os, "eventfd"):
@@ -67,13 +102,23 @@ cdef class ExchangeLoop:
             os.set_blocking(self._wake_write, False)
 
     def __dealloc__(self):
-        free(self._states)
+        # No thread is in `run`, which holds a reference. What is left here was never closed, or is a parent's.
+        cdef Py_ssize_t i
+        self._take_submitted()
+        while self._waiting != NULL:
+            Py_DECREF(<Exchange>self._next_waiting().owner)
+        for i in range(self._active_count):
+            Py_DECREF(<Exchange>self._active[i].owner)
+        for i in range(self._ended_count):
+            Py_DECREF(<Exchange>self._ended[i].owner)
+        free(self._active)
+        free(self._ended)
         free(self._polls)
 
     @property
     def load(self):
         """Exchanges here, those not yet begun included."""
-        return len(self._active) + len(self._submitted)
+        return self._load
 
     @property
     def closed(self):
@@ -93,14 +138,17 @@ cdef class ExchangeLoop:
             if exchange.s.outcome == CANCELLED:
                 return
             raise ValueError("the exchange was handed over already")
-        self._submitted.append(exchange)
         exchange._submittable = False
-        exchange._bell, exchange._bell_process = self._wake_write, self._pid
+        exchange.s.bell, exchange._bell_process = self._wake_write, self._pid
+        Py_INCREF(exchange)
+        add(&self._load, 1)
+        push(&self._submitted, &exchange.s, &exchange.s.next)
         ring(self._wake_write)
 
     def wake(self):
         """Makes `run` return."""
         if self._pid == getpid():
+            set_flag(&self._returning)
             ring(self._wake_write)
 
     def close(self):
@@ -109,22 +157,19 @@ cdef class ExchangeLoop:
             return
         self._closing = True
         if self._running:
-            ring(self._wake_write)
+            self.wake()
         else:
             self._shut()
 
     def run(self):
-        """Drives until exchanges have ended, and returns them; none when `submit`, `wake` or a cancel rang."""
+        """Drives until `wake` or `close` is called or ended exchanges can be let go of, and returns those."""
         cdef list ended
-        cdef Py_ssize_t count
         if self.closed:
             return []
         self._running = True
         try:
-            self._accept()
-            count = len(self._active)
             with nogil:
-                self._drive(count)
+                self._drive()
             ended = self._collect()
         finally:
             self._running = False
@@ -133,45 +178,95 @@ cdef class ExchangeLoop:
         return ended
 
     cdef list _collect(self):
-        """Takes the ended exchanges out of the batch, and lets their waiters go."""
-        cdef list ended = [one for one in self._active if (<Exchange>one).s.outcome != PENDING]
-        if ended:
-            self._active = [one for one in self._active if (<Exchange>one).s.outcome == PENDING]
-        for one in ended:
-            (<Exchange>one)._end()
+        """Lets go of the ended exchanges, and of the memory of those that nobody has waited for."""
+        cdef list ended = []
+        cdef Exchange exchange
+        while self._ended_count:
+            exchange = <Exchange>self._ended[self._ended_count - 1].owner
+            ended.append(exchange)  # first: it may lack memory
+            self._ended_count -= 1
+            exchange._settle()
+            Py_DECREF(exchange)
         return ended
 
     cdef list _shut(self):
-        self._active.extend(self._submitted)
-        self._submitted.clear()
-        for one in self._active:
-            if (<Exchange>one).s.outcome == PENDING:
-                (<Exchange>one).s.outcome = CANCELLED
-        cdef list ended = self._collect()
+        cdef Py_ssize_t i
+        cdef list ended = []
+        while True:
+            self._accept()
+            for i in range(self._active_count):
+                self._active[i].cancelled = True
+            self._finish_ended()
+            ended += self._collect()
+            if self._active_count == 0 and self._waiting == NULL:
+                break
         for fd in {self._wake_read, self._wake_write}:
             os.close(fd)
         self._wake_read = self._wake_write = -1
         return ended
 
-    cdef int _accept(self) except -1:
-        """Moves submitted exchanges into the batch as far as there is room; the others wait until some have ended."""
-        cdef Exchange exchange
-        cdef Py_ssize_t i
-        while self._submitted:
-            if len(self._active) == self._room and not self._grow(2 * self._room):
-                break
-            exchange = self._submitted.popleft()
-            exchange._start()
-            self._active.append(exchange)
-        for i in range(len(self._active)):
-            self._states[i] = &(<Exchange>self._active[i]).s
-        return 0
+    # --- without the GIL ----------------------------------------------------------------------------------
 
-    cdef bint _grow(self, Py_ssize_t room) noexcept:
-        cdef State** states = <State**>realloc(self._states, room * sizeof(State*))
+    cdef void _drive(self) noexcept nogil:
+        """Rounds of poll and steps."""
+        cdef Py_ssize_t i
+        cdef bint idle
+        while True:
+            self._accept()
+            self._finish_ended()
+            if take_flag(&self._returning) or self._ended_count >= MOST_ENDED:
+                return
+            idle = self._sleep()
+            if idle and self._ended_count:
+                return
+            for i in range(self._active_count):
+                if self._polls[i + 1].revents or self._active[i].more:
+                    step(self._active[i], self._polls[i + 1].revents)
+            self._check_deadlines()
+            if self._polls[0].revents:
+                drain(self._wake_read)  # before the flags are looked at, which were raised before it rang
+
+    cdef void _take_submitted(self) noexcept nogil:
+        """Appends what the stack holds to those that wait, the first submitted first."""
+        cdef State* one = <State*>take_all(&self._submitted)
+        cdef State* ordered = NULL
+        cdef State* following
+        cdef void** end = <void**>&self._waiting
+        while one != NULL:
+            following = <State*>one.next
+            one.next = ordered
+            ordered = one
+            one = following
+        while end[0] != NULL:
+            end = &(<State*>end[0]).next
+        end[0] = ordered
+
+    cdef State* _next_waiting(self) noexcept nogil:
+        cdef State* one = self._waiting
+        self._waiting = <State*>one.next
+        return one
+
+    cdef void _accept(self) noexcept nogil:
+        """Moves submitted exchanges into the batch as far as there is room; the others wait until some have ended."""
+        cdef State* one
+        self._take_submitted()
+        while self._waiting != NULL:
+            if self._active_count + self._ended_count >= self._room and not self._grow(2 * self._room):
+                return
+            one = self._next_waiting()
+            start(one)
+            self._active[self._active_count] = one
+            self._active_count += 1
+
+    cdef bint _grow(self, Py_ssize_t room) noexcept nogil:
+        cdef State** states = <State**>realloc(self._active, room * sizeof(State*))
         if states == NULL:
             return False
-        self._states = states
+        self._active = states
+        states = <State**>realloc(self._ended, room * sizeof(State*))
+        if states == NULL:
+            return False
+        self._ended = states
         cdef pollfd* polls = <pollfd*>realloc(self._polls, (room + 1) * sizeof(pollfd))
         if polls == NULL:
             return False
@@ -179,56 +274,57 @@ cdef class ExchangeLoop:
         self._room = room
         return True
 
-    cdef void _drive(self, Py_ssize_t count) noexcept nogil:
-        """Rounds of poll and steps, until an exchange has ended or the bell rings."""
-        cdef Py_ssize_t i
-        while not self._any_ended(count):
-            self._sleep(count)
-            for i in range(count):
-                if self._polls[i + 1].revents or self._states[i].more:
-                    step(self._states[i], self._polls[i + 1].revents)
-            self._check_deadlines(count)
-            if self._polls[0].revents:
-                # Flags are raised before the bell is rung: drained first, none is missed.
-                drain(self._wake_read)
-                self._any_ended(count)
-                return
+    cdef void _finish_ended(self) noexcept nogil:
+        """Takes the ended exchanges out of the batch, those with a raised cancel flag too, and wakes their waiters."""
+        cdef Py_ssize_t i, kept = 0
+        cdef State* one
+        for i in range(self._active_count):
+            one = self._active[i]
+            if one.cancelled and one.outcome == PENDING:
+                one.outcome = CANCELLED
+            if one.outcome == PENDING:
+                self._active[kept] = one
+                kept += 1
+                continue
+            self._ended[self._ended_count] = one
+            self._ended_count += 1
+            add(&self._load, -1)
+            one.open = False
+            one.bell = -1
+            PyThread_release_lock(one.done)
+        self._active_count = kept
 
-    cdef bint _any_ended(self, Py_ssize_t count) noexcept nogil:
-        """Whether any has, those included whose cancel flag this finds raised."""
-        cdef Py_ssize_t i
-        cdef bint ended = False
-        for i in range(count):
-            if self._states[i].cancelled and self._states[i].outcome == PENDING:
-                self._states[i].outcome = CANCELLED
-            ended = ended or self._states[i].outcome != PENDING
-        return ended
-
-    cdef void _check_deadlines(self, Py_ssize_t count) noexcept nogil:
+    cdef void _check_deadlines(self) noexcept nogil:
         cdef int64_t now = now_ns()
         cdef Py_ssize_t i
-        for i in range(count):
-            if self._states[i].outcome == PENDING:
-                check_deadline(self._states[i], now)
+        for i in range(self._active_count):
+            if self._active[i].outcome == PENDING:
+                check_deadline(self._active[i], now)
 
-    cdef void _sleep(self, Py_ssize_t count) noexcept nogil:
-        """Polls until something is ready or the first deadline has passed."""
+    cdef bint _sleep(self) noexcept nogil:
+        """Polls until something is ready or the first deadline has passed; True where nothing happened for long."""
         cdef int64_t first = 0
         cdef bint more = False
         cdef Py_ssize_t i
-        cdef State* s
+        cdef State* one
+        cdef int ready, timeout
         self._polls[0].fd = self._wake_read
         self._polls[0].events = <short>POLLIN
-        for i in range(count):
-            s = self._states[i]
-            self._polls[i + 1].fd = s.fd
-            self._polls[i + 1].events = <short>s.wants
-            more = more or s.more
-            if s.deadline and (first == 0 or s.deadline < first):
-                first = s.deadline
-        if poll(self._polls, count + 1, 0 if more else _milliseconds_until(first)) < 0:
-            for i in range(count + 1):
+        for i in range(self._active_count):
+            one = self._active[i]
+            self._polls[i + 1].fd = one.fd
+            self._polls[i + 1].events = <short>one.wants
+            more = more or one.more
+            if one.deadline and (first == 0 or one.deadline < first):
+                first = one.deadline
+        timeout = 0 if more else _milliseconds_until(first)
+        if self._ended_count and (timeout < 0 or timeout > IDLE_MILLISECONDS):
+            timeout = IDLE_MILLISECONDS
+        ready = poll(self._polls, self._active_count + 1, timeout)
+        if ready < 0:
+            for i in range(self._active_count + 1):
                 self._polls[i].revents = 0
+        return ready == 0 and timeout == IDLE_MILLISECONDS
 
 
 cdef int _milliseconds_until(int64_t deadline) noexcept nogil:

@@ -1,9 +1,11 @@
 """One HTTP/1.1 exchange as a state machine without the GIL: what to do when its socket is ready or its time is up.
 
 It moves bytes through two function pointers (plain or TLS; nothing here knows which but for what poll cannot see),
-touches no Python object and never waits. `_exchange` owns the states; `_exchange_loop` polls, and calls `step` and `check_deadline`.
+touches no Python object and never waits. `_exchange` owns the states; `_exchange_loop` polls, and calls `step` and
+`check_deadline`.
 """
 
+from cpython.pythread cimport PyThread_type_lock
 from libc.errno cimport EAGAIN, ECONNRESET, EINTR, EPIPE, errno
 from libc.stdint cimport int64_t
 from libc.stdlib cimport malloc, realloc
@@ -103,7 +105,11 @@ cdef struct Answer:
 
 cdef struct State:
     int fd
-    void* owner                # the Exchange; borrowed, the loop's list keeps it alive
+    void* owner                # the Exchange; a loop that has it holds a reference
+    void* next                 # on the loop's stack of submitted ones
+    PyThread_type_lock done    # free when no loop has it and it has ended or paused
+    bint open                  # what `done` says, for those who only look
+    int bell                   # of the loop that has it; -1 for none
     ssize_t (*send)(State* s) noexcept nogil
     ssize_t (*receive)(State* s, char* to, size_t length) noexcept nogil
     bint buffered              # the transport may hold bytes, or a send in progress, that poll cannot see
@@ -448,6 +454,13 @@ cdef inline void step(State* s, int events) noexcept nogil:
     _step(s, events)
     if s.outcome == COMPLETE and s.ends != NULL:
         _next_of_series(s)
+
+
+cdef inline void start(State* s) noexcept nogil:
+    """A loop begins with it, or goes on after a pause."""
+    if s.phase == SENDING and s.outcome == PENDING:
+        s.more = True
+        progress(s, s.send_timeout)
 
 
 cdef inline void go_on(State* s) noexcept nogil:
