@@ -1,6 +1,7 @@
 """What `_exchange_loop` sees of an exchange: its state, and what is to be done once a loop has let it go."""
 
 from s3dlio._exchange_steps cimport Answer, State
+from s3dlio._tls cimport TlsTransport
 
 cdef class Exchange:
     cdef State s
@@ -12,7 +13,7 @@ cdef class Exchange:
     cdef Py_buffer _target         # the body's place, likewise
     cdef bint _has_target
     cdef Py_ssize_t _head_length
-    cdef object _tls_error
+    cdef TlsTransport _tls         # None for a plain connection
 
     cdef int _hold(self, bytes head, body, followed_by) except -1
     cdef int _hold_request(self, bytes head, body) except -1
@@ -21,7 +22,4 @@ cdef class Exchange:
     cdef void _let_go_of_sources(self) noexcept
     cdef void _let_go_of_target(self) noexcept
     cdef void _settle(self) noexcept
-    cdef ssize_t _tls_failed(self, error) noexcept
-    cdef ssize_t _tls_send(self) noexcept
-    cdef ssize_t _tls_receive(self, char* to, size_t length) noexcept
     cdef tuple _answer(self, Answer* answer)

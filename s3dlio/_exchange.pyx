@@ -13,15 +13,12 @@ import threading
 cimport cython
 from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS,
-    PyBUF_READ,
     PyBUF_WRITABLE,
-    PyBUF_WRITE,
     PyBuffer_Release,
     PyObject_GetBuffer,
 )
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
-from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.pythread cimport (
     NOWAIT_LOCK,
     PY_LOCK_ACQUIRED,
@@ -32,25 +29,20 @@ from cpython.pythread cimport (
     PyThread_release_lock,
     PyThread_type_lock,
 )
-from libc.errno cimport ECONNRESET, EPIPE
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
 from s3dlio._exchange_steps cimport (
     CANCELLED,
     COMPLETE,
-    FAILED,
     HEAD_READY,
     PENDING,
     POLLIN,
     POLLOUT,
     RECEIVE_ERROR,
     SEND_ERROR,
-    SENDING,
     UNUSUAL,
-    WAIT,
     Answer,
-    State,
     go_on,
     iovec,
     now_ns,
@@ -59,6 +51,7 @@ from s3dlio._exchange_steps cimport (
     ring,
 )
 from s3dlio._response_head cimport Head, find_field, scan
+from s3dlio._tls cimport TlsTransport
 
 cdef extern from *:
     """
@@ -78,9 +71,6 @@ cdef extern from *:
     int getpid() noexcept nogil
     int dissolve(int fd) noexcept nogil
 
-# CPython's ssl never writes partially: larger slices only add latency, smaller ones calls (256 KiB is within
-# 10 % of C over OpenSSL).
-cdef size_t TLS_SLICE = 256 << 10
 # How long the main thread sleeps between two looks at pending signals, in seconds.
 cdef double SIGNAL_SLICE = 0.1
 # Timeouts beyond this (30 years) are no limit, and would not fit the arithmetic.
@@ -158,18 +148,6 @@ cdef int64_t _nanoseconds(object seconds) except -1:
     return max(1, int(seconds * 1e9))
 
 
-# --- the TLS transport: the same steps over a non-blocking SSLSocket, which releases the GIL itself --------
-
-cdef ssize_t _tls_send(State* s) noexcept nogil:
-    with gil:
-        return (<Exchange>s.owner)._tls_send()
-
-
-cdef ssize_t _tls_receive(State* s, char* to, size_t length) noexcept nogil:
-    with gil:
-        return (<Exchange>s.owner)._tls_receive(to, length)
-
-
 @cython.no_gc_clear  # the held buffers have to be released, not cleared
 cdef class Exchange:
     """One HTTP/1.1 request and its response on one leased socket, or a series of such.
@@ -200,9 +178,11 @@ cdef class Exchange:
         if self.s.fd < 0:
             raise ValueError("the socket is closed")
         self.s.owner = <void*>self
-        self.s.buffered = isinstance(sock, ssl.SSLSocket)
-        self.s.send = _tls_send if self.s.buffered else plain_send
-        self.s.receive = _tls_receive if self.s.buffered else plain_receive
+        self.s.send = plain_send
+        self.s.receive = plain_receive
+        if isinstance(sock, ssl.SSLSocket):
+            self._tls = TlsTransport(sock)
+            self._tls.attach(&self.s)
         self.s.wants = POLLIN | POLLOUT
         self.s.no_body = no_body
         self.s.pause = pause_at_head
@@ -309,49 +289,6 @@ cdef class Exchange:
         if self.s.outcome != HEAD_READY:
             self._let_go_of_target()
 
-    cdef ssize_t _tls_failed(self, error) noexcept:
-        self._tls_error = error
-        if isinstance(error, ssl.SSLEOFError):
-            self.s.error = EPIPE if self.s.phase == SENDING else ECONNRESET
-        elif isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
-            self.s.error = error.errno or 0
-        else:
-            self.s.error = 0
-        return FAILED
-
-    cdef ssize_t _tls_send(self) noexcept:
-        # A slice that did not go out whole is repeated with the same address and length: OpenSSL has begun to
-        # encrypt it, and takes another one without a word.
-        cdef iovec* first = self.s.iov + self.s.iov_next
-        if self.s.slice == 0:
-            self.s.slice = first.iov_len if first.iov_len < TLS_SLICE else TLS_SLICE
-        try:
-            sent = self._sock.send(PyMemoryView_FromMemory(<char*>first.iov_base, self.s.slice, PyBUF_READ))
-        except ssl.SSLWantReadError:
-            self.s.wants = POLLIN
-            return WAIT
-        except (ssl.SSLWantWriteError, BlockingIOError):
-            self.s.wants = POLLIN | POLLOUT
-            return WAIT
-        except BaseException as error:
-            return self._tls_failed(error)
-        self.s.slice = 0
-        return sent
-
-    cdef ssize_t _tls_receive(self, char* to, size_t length) noexcept:
-        try:
-            return self._sock.recv_into(PyMemoryView_FromMemory(to, length, PyBUF_WRITE))
-        except (ssl.SSLWantReadError, BlockingIOError):
-            self.s.wants = POLLIN | POLLOUT if self.s.phase == SENDING else POLLIN
-            return WAIT
-        except ssl.SSLWantWriteError:
-            self.s.wants = POLLIN | POLLOUT
-            return WAIT
-        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
-            return 0
-        except BaseException as error:
-            return self._tls_failed(error)
-
     @property
     def outcome(self):
         """An `Outcome`; PENDING until the exchange has ended."""
@@ -367,7 +304,7 @@ cdef class Exchange:
         """What is behind SEND_ERROR and RECEIVE_ERROR: an `OSError`, which may be an `ssl.SSLError`; else None."""
         if self.s.open or self.s.outcome not in (SEND_ERROR, RECEIVE_ERROR):
             return None
-        return self._tls_error or OSError(self.s.error, os.strerror(self.s.error))
+        return OSError(self.s.error, os.strerror(self.s.error)) if self._tls is None else self._tls.failure(&self.s)
 
     # While a loop has the exchange it may move the memory behind these: they are empty until it has ended.
 
@@ -444,6 +381,8 @@ cdef class Exchange:
     def reusable(self):
         """Whether the exchange left the connection open and in step. What came later is for the lease to see."""
         if self.s.open or self.s.outcome != COMPLETE or not self.s.request_sent:
+            return False
+        if self._tls is not None and self._tls.holds_more():
             return False
         return not (self.s.head.closes or self.s.head.unusual or self.s.leftover_at < self.s.scratch_length)
 

@@ -112,6 +112,8 @@ cdef struct State:
     int bell                   # of the loop that has it; -1 for none
     ssize_t (*send)(State* s) noexcept nogil
     ssize_t (*receive)(State* s, char* to, size_t length) noexcept nogil
+    void* transport            # what `send` and `receive` of a TLS connection work on
+    unsigned long transport_error  # OpenSSL's code behind SEND_ERROR and RECEIVE_ERROR
     bint buffered              # the transport may hold bytes, or a send in progress, that poll cannot see
     Phase phase
     int outcome

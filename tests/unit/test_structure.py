@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent.parent / "s3dlio"
 FLOORS = [
     {"errors", "progress", "_memory", "_kept", "_upload_info"},
     {
-        "config", "_buffers", "_views", "_exchange", "_exchange_loop", "_uri", "_ranges", "_assembler", "_xml",
+        "config", "_buffers", "_views", "_tls", "_exchange", "_exchange_loop", "_uri", "_ranges", "_assembler", "_xml",
         "_retry", "_checksums", "_http", "_stragglers",
     },
     {"_bytes_view", "_payload", "_credentials", "_signing", "_connections", "_drivers", "_failures", "_requests"},
