@@ -21,7 +21,7 @@ from .errors import ChecksumMismatchError, S3dlioError, S3Error
 
 
 class StoredPart(NamedTuple):
-    """A part that the store has: its ETag, length in bytes and CRC (None where checksums are off)."""
+    """A part that the store has: its ETag, length in bytes and checksum (None where checksums are off)."""
 
     etag: str
     length: int
@@ -81,15 +81,10 @@ class Completion:
         return stored
 
     def _combined(self) -> Checksum | None:
-        algorithm = self._algorithm
-        if algorithm is None:
+        if self._algorithm is None:
             return None
-        total, first = 0, True
-        for part in self._parts.values():
-            assert part.crc is not None
-            total = part.crc if first else algorithm.combine(total, part.crc, part.length)
-            first = False
-        return Checksum(algorithm, algorithm.encode(total))
+        parts = [(part.crc, part.length) for part in self._parts.values() if part.crc is not None]
+        return Checksum(self._algorithm, self._algorithm.of_parts(parts))
 
     def _listed(self, number: int, part: StoredPart) -> CompletedPart:
         algorithm = self._algorithm
@@ -106,14 +101,13 @@ class Completion:
         etag = _operations.bare_etag(headers.get("etag"))
         if headers.get("content-length") != str(self._total):
             return False
-        reported = _operations.full_object_checksum(headers)
-        if self._checksum is not None and reported is not None and reported.algorithm is self._checksum.algorithm:
-            ours = reported.value == self._checksum.value
+        reported = _operations.reported_checksum(headers, self._algorithm)
+        if self._checksum is not None and reported is not None:
+            ours = reported == self._checksum.value
         else:
             ours = etag == self._expected_etag()
         if ours:
-            echoed = None if reported is None else reported.value
-            self._found = Stored(etag, echoed if reported and self._checksum else None, _operations.version_of(headers))
+            self._found = Stored(etag, reported, _operations.version_of(headers))
         return ours
 
     def _expected_etag(self) -> str | None:
@@ -151,9 +145,7 @@ class Completion:
             size = int(headers.get("content-length", "-1"))
             if size != self._total:
                 raise ChecksumMismatchError(f"{self._uri}: the store has {size} bytes, {self._total} were sent")
-            reported = _operations.full_object_checksum(headers)
-            if checksum is not None and reported is not None and reported.algorithm is checksum.algorithm:
-                echoed = reported.value
+            echoed = _operations.reported_checksum(headers, self._algorithm)
         if checksum is not None and echoed is not None and echoed != checksum.value:
             raise ChecksumMismatchError(
                 f"{self._uri}: the store has {checksum.algorithm.s3_name} {echoed}, {checksum.value} was sent; "

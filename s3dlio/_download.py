@@ -279,7 +279,7 @@ class Download:
     def _range_done(self, done: Range) -> None:
         expected = self._expected
         crc = None
-        if expected is not None and done.length:
+        if expected is not None and done.length and not expected.algorithm.composite:
             crc = expected.algorithm.update(self._place(*done), 0)  # while the bytes are warm
         with self._changed:
             if crc is not None:
@@ -355,7 +355,7 @@ class Download:
 
     def _crc(self, algorithm: Any, offset: int, length: int) -> int:
         place = self._place(offset, length)
-        crc: int = 0 if place is None else algorithm.update(place, 0)
+        crc: int = algorithm.of([] if place is None else [place])
         return crc
 
     # -------------------------------------------------------------------------------------------- errors

@@ -106,9 +106,9 @@ def _same_object(service: Service, location: Location, body: Sequence[Any], chec
     etag = bare_etag(headers.get("etag"))
     if headers.get("content-length") != str(sum(memoryview(segment).nbytes for segment in body)):
         return None
-    reported = full_object_checksum(headers)
-    if checksum is not None and reported is not None and reported.algorithm is checksum.algorithm:
-        return Stored(etag, reported.value, version_of(headers)) if reported.value == checksum.value else None
+    reported = None if checksum is None else reported_checksum(headers, checksum.algorithm)
+    if checksum is not None and reported is not None:
+        return Stored(etag, reported, version_of(headers)) if reported == checksum.value else None
     digest = hashlib.md5(usedforsecurity=False)
     for segment in body:
         digest.update(segment)
@@ -123,7 +123,7 @@ def create_upload(
     headers.setdefault("content-type", "binary/octet-stream")
     if algorithm is not None:
         headers["x-amz-checksum-algorithm"] = algorithm.s3_name
-        headers["x-amz-checksum-type"] = "FULL_OBJECT"
+        headers["x-amz-checksum-type"] = algorithm.kind
     request = Request("CreateMultipartUpload", "POST", *location, query=[("uploads", "")], headers=headers)
     try:
         response = service.call(request)
@@ -202,8 +202,9 @@ def complete_upload(
     """
     headers = {**condition_headers(config), "content-type": "application/xml"}
     if checksum is not None:
-        headers[checksum.algorithm.header] = checksum.value
-        headers["x-amz-checksum-type"] = "FULL_OBJECT"
+        if not checksum.algorithm.composite:  # a composite value follows from those of the parts in the document
+            headers[checksum.algorithm.header] = checksum.value
+        headers["x-amz-checksum-type"] = checksum.algorithm.kind
         headers["x-amz-mp-object-size"] = str(total)
     request = Request(
         "CompleteMultipartUpload",
@@ -325,3 +326,13 @@ def full_object_checksum(headers: Mapping[str, str]) -> Checksum | None:
         if value and "-" not in value:
             return Checksum(algorithm, value)
     return None
+
+
+def reported_checksum(headers: Mapping[str, str], algorithm: Algorithm | None) -> str | None:
+    """What an answer reports of the object by this algorithm, of the kind that `Algorithm.of_parts` gives; or None."""
+    if algorithm is None:
+        return None
+    if algorithm.composite:
+        return headers.get(algorithm.header)
+    reported = full_object_checksum(headers)
+    return reported.value if reported is not None and reported.algorithm is algorithm else None

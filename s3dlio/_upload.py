@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 
 from . import _operations, _workers
 from ._assembler import Owner, Part, part_length
-from ._checksums import Algorithm, load, of_segments
+from ._checksums import ALGORITHMS, Algorithm, load
 from ._client import Service
 from ._completion import Completion, StoredPart
 from ._kept import KeptError
@@ -107,12 +107,14 @@ class Upload:
     def adopt(self, upload_id: str, listed: Iterable[ListedPart]) -> int:
         """Goes on with an upload that is on the store; returns how many parts, from the first on, it has in full.
 
-        Where checksums are on a part counts only with the checksum that the store reports of it; an upload none of
-        whose parts has one was made without, and is finished without.
+        The algorithm is that of the parts, for it was fixed when the upload was created, or none where none was asked
+        for. Where there is one a part counts only with the checksum that the store reports of it.
         """
         self._listed = {part.number: part for part in listed}
-        if self._listed and all(self._listed_crc(part) is None for part in self._listed.values()):
-            self.algorithm = None
+        unknown = all(self._listed_crc(part) is None for part in self._listed.values())
+        if self._listed and self.algorithm is not None and unknown:
+            named = {name for part in self._listed.values() for name in part.checksums}
+            self.algorithm = next((one for one in ALGORITHMS.values() if one.xml in named), None)
         number = 0
         while (part := self._listed.get(number + 1)) is not None:
             crc = self._listed_crc(part)
@@ -245,7 +247,7 @@ class Upload:
         upload_id = self._ensure_created()
         self._scope.check()
         views = [segment.view for segment in part.segments]
-        crc = None if self.algorithm is None else of_segments(self.algorithm, views)
+        crc = None if self.algorithm is None else self.algorithm.of(views)
         known = self._listed.pop(part.number, None)
         if known is not None and crc is not None and (known.size, self._listed_crc(known)) == (part.length, crc):
             return StoredPart(known.etag, known.size, crc)
@@ -433,7 +435,7 @@ class Upload:
 
     def _put(self, views: list[memoryview]) -> Stored:
         while True:
-            checksum = self._checksum(None if self.algorithm is None else of_segments(self.algorithm, views))
+            checksum = self._checksum(None if self.algorithm is None else self.algorithm.of(views))
             try:
                 stored = _operations.put_object(self.service, self.location, views, self.config, checksum, self._scope)
                 return stored._replace(checksum=None if checksum is None else checksum.value)

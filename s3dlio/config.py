@@ -26,7 +26,7 @@ MAX_PART_SIZE = 5 * GIB
 MAX_PARTS = 10_000
 MAX_OBJECT_SIZE = 5 << 40
 
-CHECKSUM_ALGORITHMS = ("crc64nvme", "crc32c", "crc32")
+CHECKSUM_ALGORITHMS = ("crc64nvme", "crc32c", "crc32", "sha256")
 
 
 class Variable(NamedTuple):
@@ -344,7 +344,8 @@ class MultipartUploadConfig:
         tags: object tags.
         if_none_match: ``"*"`` writes only where no object exists.
         if_match: ETag (with or without quotes) the object to replace must have.
-        checksum: ``"crc64nvme"``, ``"crc32c"``, ``"crc32"`` or None.
+        checksum: ``"crc64nvme"``, ``"crc32c"``, ``"crc32"``, ``"sha256"`` or None. ``"sha256"`` costs the most by far,
+            and S3 has it only of objects sent whole: of a multipart one it is of the parts' digests, ending in ``-N``.
         grow_part_size: let part sizes grow so that 5 TiB fits into 10,000 parts; False raises instead.
         expected_size: hint in bytes; part_size is raised at once so that it fits 10,000 equal parts.
         abort_on_failure: abort the upload on the store as soon as the writer has failed.
