@@ -66,7 +66,11 @@ class Completion:
             if not self._take_listed_etags():
                 raise
             stored = self._complete()
-        self._verify(stored)
+        wrong = self._difference(stored)
+        if wrong is not None:
+            ours = stored is not self._found  # another writer may have published what a HEAD has found
+            fate = _operations.withdraw(self._service, self._location, stored.version_id if ours else None)
+            raise ChecksumMismatchError(f"{self._uri}: {wrong}; {fate}")
         return stored._replace(checksum=None if self._checksum is None else self._checksum.value)
 
     def _complete(self) -> Stored:
@@ -137,22 +141,19 @@ class Completion:
         self._parts = adopted
         return True
 
-    def _verify(self, stored: Stored) -> None:
-        """Compares the store's answer with what was sent; asks by HEAD for what it left out."""
+    def _difference(self, stored: Stored) -> str | None:
+        """What the store has otherwise than it was sent, or None; a HEAD tells what its answer left out."""
         checksum, echoed = self._checksum, stored.checksum
         if echoed is None:
             headers = _operations.head_object(self._service, self._location, version_id=stored.version_id)
             size = int(headers.get("content-length", "-1"))
             if size != self._total:
-                raise ChecksumMismatchError(f"{self._uri}: the store has {size} bytes, {self._total} were sent")
+                return f"the store has {size} bytes, {self._total} were sent"
             echoed = _operations.reported_checksum(headers, self._algorithm)
         if checksum is not None and echoed is not None and echoed != checksum.value:
-            raise ChecksumMismatchError(
-                f"{self._uri}: the store has {checksum.algorithm.s3_name} {echoed}, {checksum.value} was sent; "
-                "a buffer that was lent by write(copy=False) or read by other views may have changed on its way"
-            )
+            name = checksum.algorithm.s3_name
+            return f"the store has {name} {echoed}, {checksum.value} was sent; {_operations.LIKELY_CAUSE}"
         suffix = stored.etag.rpartition("-")[2] if "-" in stored.etag else None
         if suffix is not None and suffix.isdigit() and int(suffix) != len(self._parts):
-            raise ChecksumMismatchError(
-                f"{self._uri}: the store's ETag {stored.etag} counts {suffix} parts, not {len(self._parts)}"
-            )
+            return f"the store's ETag {stored.etag} counts {suffix} parts, not {len(self._parts)}"
+        return None

@@ -44,6 +44,11 @@ class Checksum(NamedTuple):
     value: str
 
 
+# What stores call a body that has not the checksum which came with it.
+_MISMATCHES = frozenset({"BadDigest", "XAmzContentChecksumMismatch"})
+LIKELY_CAUSE = "a buffer that was lent by write(copy=False) or read by other views may have changed on its way"
+
+
 def bare_etag(etag: str | None) -> str:
     """The ETag without quotes."""
     return (etag or "").strip().removeprefix('"').removesuffix('"')
@@ -93,8 +98,33 @@ def put_object(
         return stored is not None
 
     request = Request("PutObject", "PUT", *location, headers=headers, body=body, settled=ours)
-    response = service.call(request, cancel)
-    return found[0] if response.status == 0 else _stored(request, response, checksum)
+    response = _call_with_checksum(service, request, cancel)
+    return found[0] if response.status == 0 else _stored(service, request, response, checksum)
+
+
+def _call_with_checksum(service: Service, request: Request, cancel: CancelScope | None = None) -> Response:
+    """The answer; a body that the store refuses for its checksum is told as what it is."""
+    try:
+        return service.call(request, cancel)
+    except S3Error as error:
+        if error.code not in _MISMATCHES:
+            raise
+        raise ChecksumMismatchError(f"{error}; {LIKELY_CAUSE}") from error
+
+
+def withdraw(service: Service, location: Location, version_id: str | None) -> str:
+    """Deletes a version that is not what was sent; returns what the error has to say of the object.
+
+    Only a version that the answer named: what stands under the bare key may be another writer's by now.
+    """
+    if version_id is None:
+        return "it may be visible, for its bucket keeps no versions: write it again, or delete it"
+    request = Request("DeleteObject", "DELETE", *location, query=_version(version_id))
+    try:
+        service.call(request)
+    except S3dlioError as error:
+        return f"its version {version_id} is visible, for it could not be deleted: {error}"
+    return f"its version {version_id} was deleted again"
 
 
 def _same_object(service: Service, location: Location, body: Sequence[Any], checksum: Checksum | None) -> Stored | None:
@@ -168,20 +198,23 @@ def upload_part(
         upload_id=upload_id,
         part_number=number,
     )
-    return _stored(request, service.call(request, cancel), checksum)
+    return _stored(service, request, _call_with_checksum(service, request, cancel), checksum)
 
 
-def _stored(request: Request, response: Response, sent: Checksum | None) -> Stored:
+def _stored(service: Service, request: Request, response: Response, sent: Checksum | None) -> Stored:
     """Checks the store's echo: it has to name an ETag, and our checksum where it names one."""
     etag = bare_etag(response.headers.get("etag"))
     if not etag:
         raise s3_error(request, response.status, "MissingETag", "the answer names no ETag", attempts=response.attempts)
     echoed = None if sent is None else response.headers.get(sent.algorithm.header)
     if sent is not None and echoed is not None and echoed != sent.value:
-        part = "" if request.part_number is None else f", part {request.part_number}"
+        part, fate = f", part {request.part_number}", ""
+        if request.part_number is None:
+            location = Location(request.bucket or "", request.key)
+            part, fate = "", "; " + withdraw(service, location, version_of(response.headers))
         raise ChecksumMismatchError(
             f"{request.operation} of s3://{request.bucket}/{request.key}{part}: the store computed "
-            f"{sent.algorithm.s3_name} {echoed}, {sent.value} was sent"
+            f"{sent.algorithm.s3_name} {echoed}, {sent.value} was sent; {LIKELY_CAUSE}{fate}"
         )
     return Stored(etag, echoed, version_of(response.headers), response.sent_twice)
 
@@ -218,7 +251,7 @@ def complete_upload(
         settled_first=True,
         upload_id=upload_id,
     )
-    response = service.call(request)
+    response = _call_with_checksum(service, request)
     if response.status == 0:
         return None
     result = _parsed(request, response, _xml.parse_complete)
