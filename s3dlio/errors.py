@@ -35,11 +35,12 @@ class S3dlioError(Exception):
 
     Attributes:
         uncertain: an attempt whose outcome is unknown went before, so the request may have taken effect.
+        attempts: how many times the request was sent or tried; 0 for what is no request's failure.
+        elapsed: seconds from the first attempt to the end of the last; None where nothing was sent.
     """
 
     uncertain: bool = False
-
-    # Seconds from the first attempt to the end of the last; None where nothing was sent.
+    attempts: int = 0
     elapsed: float | None = None
 
 

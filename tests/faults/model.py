@@ -353,7 +353,9 @@ class Store:
             if part is None or (one.findtext("{*}ETag") or "").strip('"') != part.etag:
                 raise Refusal(400, "InvalidPart", f"part {number} was not found, or its ETag differs")
             if told is None and upload.checksum_type == COMPOSITE and PREFIX + "type" in call.headers:
-                raise Refusal(400, "InvalidRequest", f"the upload's checksums are composite; part {number} lacks its own")
+                raise Refusal(
+                    400, "InvalidRequest", f"the upload's checksums are composite; part {number} lacks its own"
+                )
             if told is not None and told != part.checksum:
                 raise Refusal(400, "InvalidPart", f"the checksum of part {number} differs")
             found.append(part)

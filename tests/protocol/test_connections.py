@@ -403,6 +403,24 @@ def test_a_wait_for_a_lease_can_be_ended(peer: Any, connections: Any) -> None:
         ours.lease(there.origin(), check=end)
 
 
+def test_a_wait_for_a_lease_ends_when_its_time_is_up(peer: Any, connections: Any) -> None:
+    ours, there = connections(max_connections=1), peer()
+    with ours.lease(there.origin()), pytest.raises(OurTimeoutError, match="came back in time"):
+        ours.lease(there.origin(), within=0.2)
+
+
+def test_a_connection_takes_no_longer_than_the_caller_has(connections: Any) -> None:
+    with socket.socket() as full, contextlib.ExitStack() as stack:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(2):  # what the backlog takes; the next handshake is left waiting
+            held = stack.enter_context(socket.socket())
+            held.setblocking(False)
+            held.connect_ex(full.getsockname())
+        with pytest.raises(OurTimeoutError, match=r"within 0\.[12]\d* s"):
+            connections().lease(Origin("http", "127.0.0.1", full.getsockname()[1]), within=0.2)
+
+
 def test_closing_ends_a_wait_for_a_lease(peer: Any, connections: Any) -> None:
     there, ours = peer(), connections(max_connections=1)
     leased: queue.Queue[bool] = queue.Queue()
