@@ -79,6 +79,7 @@ class Upload:
         self._scope = CancelScope()
         self._queue: deque[tuple[Part, bool]] = deque()
         self._unfinished = 0
+        self._promised = 0
         self._workers = 0
         self._creating = False
         self._cancelled_parts = False
@@ -179,8 +180,8 @@ class Upload:
             for part in parts:
                 self._queue.append((part, keep))
                 self._unfinished += 1
-            while self._workers < min(self.config.max_in_flight, self._unfinished):
-                self._workers += 1
+            while self._promised + self._workers < min(self.config.max_in_flight, self._unfinished):
+                self._promised += 1
                 _workers.start(self._work)
 
     def join(self) -> None:
@@ -197,7 +198,13 @@ class Upload:
     # ------------------------------------------------------------------------------------ the workers' side
 
     def _work(self) -> None:
-        """Uploads queued parts until there are none."""
+        """Uploads queued parts until there are none.
+
+        Only who has begun is waited for: an interrupt may have kept a promised one from ever being started.
+        """
+        with self.lock:
+            self._promised -= 1
+            self._workers += 1
         while True:
             with self.lock:
                 if not self._queue:
@@ -324,8 +331,10 @@ class Upload:
             self._leave(State.FAILED, KeptError(error))
             idle = self._workers == 0
         self._scope.cancel()
-        if idle:
+        if idle and isinstance(error, Exception):
             self._abort_quietly()
+        elif idle:  # an interrupt does not wait for the store
+            _workers.start(self._abort_quietly)
 
     def abort(self) -> None:
         """Stops parts in flight, waits for them, then aborts on the store. Idempotent; from any thread."""
@@ -345,6 +354,15 @@ class Upload:
                 raise
             log.warning("the failed upload %s of %s could not be aborted: %s", self.upload_id, self.uri, error)
 
+    def abandon(self) -> None:
+        """Aborts for a caller who was interrupted: parts are stopped now, and a worker does what takes time."""
+        with self.lock:
+            if self.state not in (State.OPEN, State.FAILED):
+                return
+            self._leave(State.ABORTED)
+        self._scope.cancel()
+        _workers.start(self._end_quietly)
+
     def join_workers(self) -> None:
         """Returns when no worker is left, so that nothing is sent any more and a failed upload has been aborted."""
         with self.lock:
@@ -360,7 +378,11 @@ class Upload:
         """Ends an upload whose writer was dropped, or is still open at exit."""
         if os.getpid() != self.pid:
             return
-        self.join_ending()
+        if self.state is State.ABORTED:
+            self._end_quietly()
+        elif self.state is State.FAILED:
+            self.join_workers()
+            self._abort_quietly()
         if self.state is not State.OPEN:
             return
         warnings.warn(
@@ -383,6 +405,13 @@ class Upload:
             self._end_on_store()
         except S3dlioError as error:
             log.warning("the failed upload %s of %s could not be aborted: %s", self.upload_id, self.uri, error)
+
+    def _end_quietly(self) -> None:
+        self.join_workers()
+        try:
+            self._end_on_store()
+        except S3dlioError as error:
+            log.warning("the upload %s of %s could not be aborted: %s", self.upload_id, self.uri, error)
 
     def _end_on_store(self) -> None:
         """Aborts, once, and again for as long as the store still lists parts that arrived late."""

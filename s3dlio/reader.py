@@ -177,21 +177,19 @@ class _Batch:
         self._verify = verify
         self._results: list[Any] = [None] * len(locations)
         self._next = 0
-        self._working = 0
         self._error: BaseException | None = None
         self._scope = CancelScope()
         self._changed = threading.Condition()
+        self._crew = _workers.Crew(self._changed)
 
     def run(self, limit: int) -> list[Any]:
-        workers = min(limit, len(self._locations))
-        self._working = workers
-        for _ in range(workers):
-            _workers.start(self._work)
         try:
-            self._join()
+            for _ in range(min(limit, len(self._locations))):
+                self._crew.start(self._work)
+            self._crew.join()
         except BaseException:
             self._stop(Cancelled("the call was interrupted"))
-            self._join()
+            self._crew.call_off()
             raise
         if self._error is not None:
             raise self._taken_error()
@@ -201,11 +199,6 @@ class _Batch:
         error, self._error = self._error, None
         assert error is not None
         return error
-
-    def _join(self) -> None:
-        with self._changed:
-            while self._working:
-                self._changed.wait(0.1)
 
     def _stop(self, error: BaseException) -> None:
         with self._changed:
@@ -218,8 +211,6 @@ class _Batch:
             with self._changed:
                 index = self._next
                 if self._error is not None or index == len(self._locations):
-                    self._working -= 1
-                    self._changed.notify_all()
                     return
                 self._next += 1
             try:
