@@ -48,7 +48,7 @@ class Service:
         self.settings = settings
         self._credentials = CredentialSource(settings)
         self._signer = Signer()
-        self._connections = Connections(settings=settings)
+        self._connections = Connections(settings=settings, profile_bundle=self._credentials.ca_bundle)
         self._state = EndpointState(self._credentials.renew)
         self._quota = RetryQuota(settings.retries)
         self._pace = Pace(settings.retries.hedge)
@@ -165,6 +165,8 @@ class Service:
                     call.uncertain = call.uncertain or exchange.request_sent
         except TransportError as error:
             return Failed(_connect_failure(error), error)
+        except _http.BadResponse as error:  # a head that the loop took for one
+            return Failed(_retry.Failure.GARBAGE, error, sent=True)
         raise AssertionError("a fresh connection is never stale")
 
     def _exchange(

@@ -114,8 +114,9 @@ class Connections:
     A forked child gets pools of its own. Proxies are looked up in the environment once for each origin.
     """
 
-    def __init__(self, *, settings: ClientSettings) -> None:
+    def __init__(self, *, settings: ClientSettings, profile_bundle: Callable[[], str | None] = lambda: None) -> None:
         self._settings = settings
+        self._profile_bundle = profile_bundle
         self._start_afresh()
         _living.add(self)
 
@@ -250,7 +251,7 @@ class Connections:
         if not self._settings.verify:
             return create_urllib3_context(cert_reqs=ssl.CERT_NONE)
         context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
-        bundle = self._settings.ca_bundle or ca_bundle_from_environment()
+        bundle = self._settings.ca_bundle or ca_bundle_from_environment() or self._profile_bundle()
         if bundle is None:
             context.load_default_certs()
             return context
@@ -261,12 +262,13 @@ class Connections:
         return context
 
     def _proxy_for(self, origin: Origin) -> str | None:
-        """What HTTP_PROXY, HTTPS_PROXY and NO_PROXY say about this origin."""
+        """What HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY say about this origin."""
         try:
             return self._proxies[origin]
         except KeyError:
             pass
-        proxy = getproxies().get(origin.scheme)
+        known = getproxies()
+        proxy = known.get(origin.scheme) or known.get("all")
         if not proxy or proxy_bypass(f"{origin.host}:{origin.port}"):
             proxy = None
         elif "://" not in proxy:

@@ -170,6 +170,8 @@ class Download:
         self._make_room(wanted)
         self._wanted = wanted
         if wanted > first_length:
+            if self._etag and not (self._etag.isascii() and self._etag.isprintable()):
+                raise self._out_of_step(f"the ETag {self._etag!r}, which no If-Match can name")
             self._start_ranges(first_length, wanted)
 
     def _make_room(self, wanted: int) -> None:

@@ -354,8 +354,8 @@ class MultipartUploadWriter:
         if kind is None:
             try:
                 self.close()
-            except BaseException as error:
-                self._abort_after(error)
+            except BaseException as failure:
+                self._abort_after(failure)
                 raise
         else:
             self._abort_after(error)

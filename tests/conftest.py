@@ -6,6 +6,7 @@ import contextlib
 import gc
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -163,15 +164,17 @@ def embedded(embedded_server: str, open_store: Callable[[str, str], Store]) -> I
 class _Secrets(logging.Handler):
     """Keeps what the library logs that must not be there."""
 
-    FORBIDDEN = ("Signature=", "AWS4-HMAC", "secret", "authorization:", "security-token", "minioadmin")
+    FORBIDDEN = re.compile(
+        r"(signature|security-token)=(?!\[redacted)|AWS4-HMAC|secret|authorization:|minioadmin", re.IGNORECASE
+    )
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
         self.found: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        if any(word.lower() in text.lower() for word in self.FORBIDDEN):
+        text = self.format(record)  # with the traceback, where there is one
+        if self.FORBIDDEN.search(text):
             self.found.append(text)
 
 
