@@ -15,6 +15,7 @@ import random
 import ssl
 import threading
 import time
+import weakref
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -50,11 +51,16 @@ class Service:
         self._signer = Signer()
         self._connections = Connections(settings=settings, profile_bundle=self._credentials.ca_bundle)
         self._state = EndpointState(self._credentials.renew)
-        self._quota = RetryQuota(settings.retries)
-        self._pace = Pace(settings.retries.hedge)
-        self._lock = threading.Lock()
         self._endpoint: Endpoint | None = None
         self._is_aws = False
+        self._start_afresh()
+        _living.add(self)
+
+    def _start_afresh(self) -> None:
+        """Also in a forked child: a thread of the parent may have held any of these locks."""
+        self._quota = RetryQuota(self.settings.retries)
+        self._pace = Pace(self.settings.retries.hedge)
+        self._lock = threading.Lock()
 
     def load(self) -> None:
         """Imports what signing needs in the caller's thread: a child forked while a worker imports would hang."""
@@ -437,6 +443,7 @@ class ClientLike(Protocol):
     def service(self) -> Service: ...
 
 
+_living: weakref.WeakSet[Service] = weakref.WeakSet()
 _default_lock = threading.Lock()
 _default: tuple[tuple[str | None, ...], Service] | None = None
 
@@ -460,6 +467,8 @@ def _default_service() -> Service:
 def _after_fork_in_child() -> None:
     global _default, _default_lock
     _default, _default_lock = None, threading.Lock()
+    for service in list(_living):
+        service._start_afresh()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

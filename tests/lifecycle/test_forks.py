@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from behaviours import Stall
 from peer import Peer, Rule
 from programs import MIB, run, started
+
+import s3dlio
 
 pytestmark = pytest.mark.skipif(
     "S3DLIO_SANITIZED" in os.environ, reason="the sanitizer's allocator locks are not fork-safe"
@@ -169,3 +172,36 @@ assert sink.finish_blocking().total_bytes == 100
     run(peer, script)
     assert peer.store.versions("b", "k")[-1].data == b"a" * (6 * MIB) + b"b" * MIB
     assert peer.requests("AbortMultipartUpload") == []
+
+
+def test_a_child_forked_while_every_lock_is_held_does_not_wait_for_them(peer: Peer) -> None:
+    """The thread that holds a lock does not exist in the child, and will never let go of it there."""
+    script = f"""{FORK}
+from contextlib import ExitStack
+from s3dlio import _client, _drivers, _payload, _workers
+uses_everything()
+service, process, drivers = client.service, _workers._process, _drivers.drivers()
+locks = [
+    _payload._lock, _client._default_lock, _drivers._lock, drivers._lock, process.workers._lock, process.open_lock,
+    process.reaper._lock, service._lock, service._quota._lock, service._pace._lock, service._credentials._lock,
+    service._connections._lock,
+]
+with ExitStack() as stack:
+    for lock in locks:
+        stack.enter_context(lock)
+    in_child(uses_everything)
+uses_everything()
+"""
+    run(peer, script)
+
+
+def test_no_lock_is_left_out_of_the_test_above() -> None:
+    """Locks of one transfer belong to the parent's objects, which a child may not use; all others are named there."""
+    package = Path(s3dlio.__file__).parent
+    found = {path.name for path in package.glob("*.py") if "threading.Lock()" in path.read_text(encoding="utf-8")}
+    process_wide = {
+        "_payload.py", "_client.py", "_drivers.py", "_workers.py", "_credentials.py", "_connections.py",
+        "_endpoint_state.py", "_stragglers.py",
+    }  # fmt: skip
+    of_a_transfer = {"_requests.py", "_upload.py", "writer.py"}
+    assert found == process_wide | of_a_transfer
