@@ -1,7 +1,7 @@
-"""The checksums S3 knows that can be combined: CRC64NVME, CRC32C and CRC32, computed by awscrt.
+"""The checksums S3 knows: CRC64NVME, CRC32C and CRC32, computed by awscrt, and SHA256, by hashlib.
 
 It must never compute over bytes one by one in Python, and never import awscrt before a checksum is needed
-(57 ms and 12 MB). Called by `_upload` and `reader` for payload, by `_operations` for header names.
+(57 ms and 12 MB). Called by `_upload`, `_completion` and `_download` for payload, by `_operations` for header names.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import functools
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +29,7 @@ def load() -> None:
 
 @dataclass(frozen=True)
 class Algorithm:
-    """One CRC and the names that S3 has for it.
+    """One checksum and the names that S3 has for it; its values are numbers of `bits` bits.
 
     Attributes:
         name: in lower case, as users write it: ``crc64nvme``.
@@ -36,6 +37,7 @@ class Algorithm:
         header: header that carries a value: ``x-amz-checksum-crc64nvme``.
         xml: element that carries a value: ``ChecksumCRC64NVME``.
         bits: width of a value.
+        composite: S3 cannot know it of a whole multipart object, and reports that of its parts' values in a row.
 
     Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
     """
@@ -45,6 +47,36 @@ class Algorithm:
     header: str
     xml: str
     bits: int
+    composite: bool = False
+
+    @property
+    def kind(self) -> str:
+        """What a multipart object's value covers: the value of ``x-amz-checksum-type``."""
+        return "COMPOSITE" if self.composite else "FULL_OBJECT"
+
+    def of(self, segments: Iterable[Any]) -> int:
+        """The value of all segments (C-contiguous buffers of any format) in a row; no copy, and no GIL for long ones.
+
+        Raises:
+            BufferError: a segment is not contiguous.
+        """
+        if not self.composite:
+            return functools.reduce(lambda crc, segment: self.update(segment, crc), segments, 0)
+        digest = hashlib.new(self.name, usedforsecurity=False)
+        for segment in segments:
+            digest.update(segment)
+        return int.from_bytes(digest.digest(), "big")
+
+    def of_parts(self, parts: Iterable[tuple[int, int]]) -> str:
+        """What S3 reports of a multipart object: from each part's value and length in bytes, in their order."""
+        known = list(parts)
+        if self.composite:
+            digests = b"".join(value.to_bytes(self.bits // 8, "big") for value, _ in known)
+            return f"{self.encode(self.of([digests]))}-{len(known)}"
+        total = known[0][0]
+        for value, length in known[1:]:
+            total = self.combine(total, value, length)
+        return self.encode(total)
 
     def update(self, data: Any, value: int = 0) -> int:
         """The CRC of what gave `value` (0: nothing) followed by `data`; no copy and, from 5 KiB, no GIL.
@@ -82,18 +114,18 @@ class Algorithm:
         return int.from_bytes(raw, "big")
 
 
-def _algorithm(s3_name: str, bits: int) -> Algorithm:
+def _algorithm(s3_name: str, bits: int, composite: bool = False) -> Algorithm:
     name = s3_name.lower()
-    return Algorithm(name, s3_name, f"x-amz-checksum-{name}", f"Checksum{s3_name}", bits)
+    return Algorithm(name, s3_name, f"x-amz-checksum-{name}", f"Checksum{s3_name}", bits, composite)
 
 
 # By name, in the order in which they are preferred: speed, and how much a value of that width proves.
 ALGORITHMS: dict[str, Algorithm] = {
     algorithm.name: algorithm
-    for algorithm in (_algorithm("CRC64NVME", 64), _algorithm("CRC32C", 32), _algorithm("CRC32", 32))
-}
-
-
-def of_segments(algorithm: Algorithm, segments: Iterable[Any]) -> int:
-    """The CRC of all segments (C-contiguous buffers) in a row; 0 of none."""
-    return functools.reduce(lambda crc, segment: algorithm.update(segment, crc), segments, 0)
+    for algorithm in (
+        _algorithm("CRC64NVME", 64), _algorithm("CRC32C", 32), _algorithm("CRC32", 32),
+        _algorithm("SHA256", 256, composite=True),
+    )
+}  # fmt: skip
+# What a store without an algorithm is offered instead, one after the other; SHA256 costs too much to be chosen unasked.
+LADDER = tuple(name for name, algorithm in ALGORITHMS.items() if not algorithm.composite)

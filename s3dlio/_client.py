@@ -10,10 +10,12 @@ import builtins
 import contextlib
 import errno
 import logging
+import os
 import random
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -47,13 +49,18 @@ class Service:
         self.settings = settings
         self._credentials = CredentialSource(settings)
         self._signer = Signer()
-        self._connections = Connections(settings=settings)
+        self._connections = Connections(settings=settings, profile_bundle=self._credentials.ca_bundle)
         self._state = EndpointState(self._credentials.renew)
-        self._quota = RetryQuota(settings.retries)
-        self._pace = Pace(settings.retries.hedge)
-        self._lock = threading.Lock()
         self._endpoint: Endpoint | None = None
         self._is_aws = False
+        self._start_afresh()
+        _living.add(self)
+
+    def _start_afresh(self) -> None:
+        """Also in a forked child: a thread of the parent may have held any of these locks."""
+        self._quota = RetryQuota(self.settings.retries)
+        self._pace = Pace(self.settings.retries.hedge)
+        self._lock = threading.Lock()
 
     def load(self) -> None:
         """Imports what signing needs in the caller's thread: a child forked while a worker imports would hang."""
@@ -154,7 +161,11 @@ class Service:
                 )  # fmt: skip
                 series = _series.Series(lease, heads, requests, room, expected, self.settings.timeouts)
                 started = time.monotonic()
-                series.run(scope, deadline if late else patience, lambda: late or self._pace.may_send_twice(expected))
+                series.run(
+                    scope,
+                    deadline if late else patience,
+                    lambda: late or self._pace.may_send_twice(first.operation, expected),
+                )
                 done = series.responses
                 if done:
                     self._record_series(requests, done, time.monotonic() - started)
@@ -167,7 +178,7 @@ class Service:
 
     def _record_series(self, requests: Sequence[Request], done: Sequence[Response], seconds: float) -> None:
         moved = sum(one.received for one in done) + sum(one.body_length for one in requests[: len(done)])
-        self._pace.record(requests[0].operation, moved // len(done), seconds / len(done), moved=moved)
+        self._pace.record(requests[0].operation, moved // len(done), seconds / len(done), moved)
         self._quota.give_back(0)
 
     def _after_series(
@@ -184,7 +195,8 @@ class Service:
             if exchange.reusable:
                 lease.keep()
             return None
-        result = self._conclude(requests[len(series.responses)], exchange, lease, scope)
+        request = requests[len(series.responses)]
+        result = self._conclude(_Call(request, self.settings.retries), request, exchange, lease, scope)
         if isinstance(result, Failed) and _closed_unused(exchange) and (lease.reused or series.responses):
             result.unseen = True
         return result
@@ -222,25 +234,30 @@ class Service:
         target = self._target(request)
         try:
             for fresh in (False, True):
-                with self._connections.lease(target.origin, fresh=fresh, check=scope.check) as lease:
+                with self._connections.lease(target.origin, fresh=fresh, check=scope.check, within=call.left) as lease:
                     exchange = self._exchange(call, target, lease, scope)
                     if exchange is None:
                         return call.out_of_time()
-                    if isinstance(exchange, Response):
+                    if isinstance(exchange, Response | Failed):
                         return exchange
                     stale = lease.reused and not fresh and _closed_unused(exchange)
                     if not stale:
-                        return self._conclude(request, exchange, lease, scope)
+                        return self._conclude(call, request, exchange, lease, scope)
                     # It may have been taken in before the connection was closed.
                     call.uncertain = call.uncertain or exchange.request_sent
         except TransportError as error:
             return Failed(_connect_failure(error), error)
+        except _http.BadResponse as error:  # a head that the loop took for one
+            return Failed(_retry.Failure.GARBAGE, error, sent=True)
         raise AssertionError("a fresh connection is never stale")
 
-    def _exchange(self, call: _Call, target: Target, lease: Lease, scope: CancelScope) -> Exchange | Response | None:
+    def _exchange(
+        self, call: _Call, target: Target, lease: Lease, scope: CancelScope
+    ) -> Exchange | Response | Failed | None:
         """One exchange that has ended; None where the call's deadline has passed first.
 
-        A `Response` where the exchange lagged behind its like, and a second sending was answered first.
+        A `Response` where the exchange lagged behind its like, and a second sending was answered first; a `Failed`
+        where that broke after its body's place had been given out.
         """
         request = call.request
         timeouts = self.settings.timeouts
@@ -263,31 +280,42 @@ class Service:
                 return answer
             in_time = _run(exchange, call.left)
             if exchange.outcome == Outcome.HEAD_READY:
-                head = _http.parse_head(exchange.head_bytes)
-                assert request.on_head is not None
-                request.into = request.on_head(head) if 200 <= head.status < 300 else None
-                exchange.continue_into(request.into)
-                in_time = _run(exchange, call.left)
+                in_time = self._receive(call, exchange, time.monotonic() - started)
+            elif exchange.outcome == Outcome.COMPLETE and 200 <= exchange.status < 300 and request.payload:
+                self._pace.record(request.operation, request.payload, time.monotonic() - started, request.payload)
         except BaseException:
             _end(exchange)  # its connection is about to be closed, and its memory to be the caller's again
             raise
         finally:
             scope.leave(exchange)
-        if exchange.outcome == Outcome.COMPLETE and 200 <= exchange.status < 300:
-            self._pace.record(request.operation, request.payload, time.monotonic() - started)
         return exchange if in_time or scope.cancelled else None
 
-    def _run_beside(self, call: _Call, target: Target, exchange: Exchange, scope: CancelScope) -> Response | None:
+    def _receive(self, call: _Call, exchange: Exchange, first_byte: float) -> bool:
+        """Has the body of an answer, whose head is there, put into its place; False where time was up before."""
+        request, head = call.request, _http.parse_head(exchange.head_bytes)
+        good = 200 <= head.status < 300
+        assert request.on_head is not None
+        request.into = request.on_head(head) if good else None
+        exchange.continue_into(request.into)
+        in_time = _run(exchange, call.left)
+        if good and exchange.outcome == Outcome.COMPLETE:
+            self._pace.record(request.operation, 0, first_byte, exchange.body_received)
+        return in_time
+
+    def _run_beside(
+        self, call: _Call, target: Target, exchange: Exchange, scope: CancelScope
+    ) -> Response | Failed | None:
         """Runs an exchange up to where it lags behind its like, and a second one beside it from then on.
 
         Returns:
-            The second one's answer where that was good and first; then the exchange has been cut short.
+            How the second one ended, where that was first to be good; then the exchange has been cut short.
         """
-        request, size = call.request, call.request.payload
+        request = call.request
+        size = 0 if request.on_head is not None else request.payload
         patience = self._pace.patience(request.operation, size) if request.may_be_sent_twice else None
         if patience is None or (call.left is not None and call.left < patience):
             return None
-        if _run(exchange, patience, cancel=False) or not self._pace.may_send_twice(size):
+        if _run(exchange, patience, cancel=False) or not self._pace.may_send_twice(request.operation, size):
             return None
         log.info("%s lags for %.1f s; it is sent a second time", request.operation, patience)
         with contextlib.suppress(TransportError), self._connections.lease(target.origin, at_once=True) as lease:
@@ -296,13 +324,14 @@ class Service:
 
     def _race(
         self, call: _Call, target: Target, exchange: Exchange, lease: Lease, scope: CancelScope
-    ) -> Response | None:
-        request, timeouts = call.request, self.settings.timeouts
+    ) -> Response | Failed | None:
+        request, timeouts, started = call.request, self.settings.timeouts, time.monotonic()
         # What it receives goes to memory of its own: the place belongs to the first until that has let go of it.
         second = Exchange(
             lease.sock,
             self._head(request, target, lease),
             request.body,
+            pause_at_head=request.on_head is not None,
             send_timeout=timeouts.send,
             first_byte_timeout=timeouts.first_byte,
             idle_timeout=timeouts.idle,
@@ -310,9 +339,15 @@ class Service:
         scope.enter(second)
         try:
             drivers().submit(second)
-            while not exchange.wait(RACE_SLICE):
+            while call.left != 0 and not exchange.wait(RACE_SLICE):
+                if second.wait(0) and request.on_head is not None:
+                    good = second.outcome == Outcome.HEAD_READY and 200 <= second.status < 300
+                    if not good or not _end(exchange):
+                        return None
+                    in_time = self._receive(call, second, time.monotonic() - started)
+                    return self._conclude(call, request, second, lease, scope) if in_time else call.out_of_time()
                 if second.wait(0):
-                    answer = self._conclude(replace(request, into=None), second, lease, scope)
+                    answer = self._conclude(call, replace(request, into=None), second, lease, scope)
                     place = request.into
                     if isinstance(answer, Failed) or (place is not None and len(answer.body) > len(place)):
                         return None
@@ -357,7 +392,9 @@ class Service:
         offset = self._state.clock_offset
         return datetime.now(UTC) + timedelta(seconds=offset) if offset else None
 
-    def _conclude(self, request: Request, exchange: Exchange, lease: Lease, scope: CancelScope) -> Response | Failed:
+    def _conclude(
+        self, call: _Call, request: Request, exchange: Exchange, lease: Lease, scope: CancelScope
+    ) -> Response | Failed:
         """Turns an ended exchange into an answer or a failure, and gives the connection back if it is clean."""
         outcome = exchange.outcome
         if outcome == Outcome.CANCELLED:
@@ -368,13 +405,15 @@ class Service:
             head = _http.parse_head(exchange.head_bytes)
             body, received = exchange.body_bytes, exchange.body_received
             if outcome == Outcome.UNUSUAL:
-                body, received = self._finish_unusual(request, exchange, head, lease, scope)
+                body, received = self._finish_unusual(call, request, exchange, head, lease, scope)
             elif exchange.reusable:
                 lease.keep()
             lease.ended = True
         except _http.BadResponse as error:
             return Failed(_retry.Failure.GARBAGE, error, sent=exchange.request_sent)
         except OSError as error:
+            if call.left == 0:
+                return call.out_of_time()
             timed_out = isinstance(error, builtins.TimeoutError)
             kind = _retry.Failure.TIMEOUT if timed_out else _retry.Failure.RECEIVE
             return Failed(kind, error, sent=exchange.request_sent)
@@ -384,7 +423,13 @@ class Service:
         return Failed.of_answer(head, body, exchange.request_sent)
 
     def _finish_unusual(
-        self, request: Request, exchange: Exchange, head: _http.ResponseHead, lease: Lease, scope: CancelScope
+        self,
+        call: _Call,
+        request: Request,
+        exchange: Exchange,
+        head: _http.ResponseHead,
+        lease: Lease,
+        scope: CancelScope,
     ) -> tuple[bytes, int]:
         if request.method == "HEAD" or head.status in (204, 304):
             return b"", 0
@@ -395,7 +440,7 @@ class Service:
             exchange.leftover,
             into=request.into if ok else None,
             idle_timeout=self.settings.timeouts.idle,
-            cancelled=lambda: scope.cancelled,
+            cancelled=lambda: scope.cancelled or call.left == 0,
         )
 
 
@@ -470,3 +515,14 @@ def _closed_unused(exchange: Exchange) -> bool:
     broken = exchange.outcome in (Outcome.SEND_ERROR, Outcome.RECEIVE_ERROR)
     reset = isinstance(exchange.error, OSError) and exchange.error.errno in (errno.EPIPE, errno.ECONNRESET)
     return broken and reset and not exchange.head_bytes
+
+
+_living: weakref.WeakSet[Service] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for service in list(_living):
+        service._start_afresh()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -21,7 +21,7 @@ from .errors import ChecksumMismatchError, S3dlioError, S3Error
 
 
 class StoredPart(NamedTuple):
-    """A part that the store has: its ETag, length in bytes and CRC (None where checksums are off)."""
+    """A part that the store has: its ETag, length in bytes and checksum (None where checksums are off)."""
 
     etag: str
     length: int
@@ -66,7 +66,11 @@ class Completion:
             if not self._take_listed_etags():
                 raise
             stored = self._complete()
-        self._verify(stored)
+        wrong = self._difference(stored)
+        if wrong is not None:
+            ours = stored is not self._found  # another writer may have published what a HEAD has found
+            fate = _operations.withdraw(self._service, self._location, stored.version_id if ours else None)
+            raise ChecksumMismatchError(f"{self._uri}: {wrong}; {fate}")
         return stored._replace(checksum=None if self._checksum is None else self._checksum.value)
 
     def _complete(self) -> Stored:
@@ -81,15 +85,10 @@ class Completion:
         return stored
 
     def _combined(self) -> Checksum | None:
-        algorithm = self._algorithm
-        if algorithm is None:
+        if self._algorithm is None:
             return None
-        total, first = 0, True
-        for part in self._parts.values():
-            assert part.crc is not None
-            total = part.crc if first else algorithm.combine(total, part.crc, part.length)
-            first = False
-        return Checksum(algorithm, algorithm.encode(total))
+        parts = [(part.crc, part.length) for part in self._parts.values() if part.crc is not None]
+        return Checksum(self._algorithm, self._algorithm.of_parts(parts))
 
     def _listed(self, number: int, part: StoredPart) -> CompletedPart:
         algorithm = self._algorithm
@@ -106,14 +105,13 @@ class Completion:
         etag = _operations.bare_etag(headers.get("etag"))
         if headers.get("content-length") != str(self._total):
             return False
-        reported = _operations.full_object_checksum(headers)
-        if self._checksum is not None and reported is not None and reported.algorithm is self._checksum.algorithm:
-            ours = reported.value == self._checksum.value
+        reported = _operations.reported_checksum(headers, self._algorithm)
+        if self._checksum is not None and reported is not None:
+            ours = reported == self._checksum.value
         else:
             ours = etag == self._expected_etag()
         if ours:
-            echoed = None if reported is None else reported.value
-            self._found = Stored(etag, echoed if reported and self._checksum else None, _operations.version_of(headers))
+            self._found = Stored(etag, reported, _operations.version_of(headers))
         return ours
 
     def _expected_etag(self) -> str | None:
@@ -143,24 +141,19 @@ class Completion:
         self._parts = adopted
         return True
 
-    def _verify(self, stored: Stored) -> None:
-        """Compares the store's answer with what was sent; asks by HEAD for what it left out."""
+    def _difference(self, stored: Stored) -> str | None:
+        """What the store has otherwise than it was sent, or None; a HEAD tells what its answer left out."""
         checksum, echoed = self._checksum, stored.checksum
         if echoed is None:
             headers = _operations.head_object(self._service, self._location, version_id=stored.version_id)
             size = int(headers.get("content-length", "-1"))
             if size != self._total:
-                raise ChecksumMismatchError(f"{self._uri}: the store has {size} bytes, {self._total} were sent")
-            reported = _operations.full_object_checksum(headers)
-            if checksum is not None and reported is not None and reported.algorithm is checksum.algorithm:
-                echoed = reported.value
+                return f"the store has {size} bytes, {self._total} were sent"
+            echoed = _operations.reported_checksum(headers, self._algorithm)
         if checksum is not None and echoed is not None and echoed != checksum.value:
-            raise ChecksumMismatchError(
-                f"{self._uri}: the store has {checksum.algorithm.s3_name} {echoed}, {checksum.value} was sent; "
-                "a buffer that was lent by write(copy=False) or read by other views may have changed on its way"
-            )
+            name = checksum.algorithm.s3_name
+            return f"the store has {name} {echoed}, {checksum.value} was sent; {_operations.LIKELY_CAUSE}"
         suffix = stored.etag.rpartition("-")[2] if "-" in stored.etag else None
         if suffix is not None and suffix.isdigit() and int(suffix) != len(self._parts):
-            raise ChecksumMismatchError(
-                f"{self._uri}: the store's ETag {stored.etag} counts {suffix} parts, not {len(self._parts)}"
-            )
+            return f"the store's ETag {stored.etag} counts {suffix} parts, not {len(self._parts)}"
+        return None

@@ -16,6 +16,7 @@ import select
 import socket
 import ssl
 import threading
+import time
 import warnings
 import weakref
 from collections.abc import Callable
@@ -113,8 +114,9 @@ class Connections:
     A forked child gets pools of its own. Proxies are looked up in the environment once for each origin.
     """
 
-    def __init__(self, *, settings: ClientSettings) -> None:
+    def __init__(self, *, settings: ClientSettings, profile_bundle: Callable[[], str | None] = lambda: None) -> None:
         self._settings = settings
+        self._profile_bundle = profile_bundle
         self._start_afresh()
         _living.add(self)
 
@@ -124,7 +126,13 @@ class Connections:
         self._proxies: dict[Origin, str | None] = {}
 
     def lease(
-        self, origin: Origin, *, fresh: bool = False, check: Callable[[], None] | None = None, at_once: bool = False
+        self,
+        origin: Origin,
+        *,
+        fresh: bool = False,
+        check: Callable[[], None] | None = None,
+        at_once: bool = False,
+        within: float | None = None,
     ) -> Lease:
         """A connection to `origin`, made if none is idle.
 
@@ -135,18 +143,20 @@ class Connections:
             fresh: never take a connection that served before.
             check: called about ten times a second during such a wait; what it raises ends the wait.
             at_once: rather raise TransportError than wait: for who holds a lease already.
+            within: seconds that both may take, where that is less than the settings say.
 
         Raises:
             TransportError: it could not be made (`TimeoutError`: not in time).
             ConfigurationError: the proxy or the CA bundle cannot be used.
         """
         proxy = self._proxy_for(origin)
-        pool, connection = self._checked_out(origin, proxy, check, at_once)
+        until = None if within is None else time.monotonic() + within
+        pool, connection = self._checked_out(origin, proxy, check, at_once, until)
         try:
             reused = not fresh and not connection.is_closed
             if not reused:
                 _hang_up(connection)
-                self._connect(pool, connection, origin)
+                self._connect(pool, connection, origin, until)
             connection.sock.setblocking(False)
         except BaseException:
             connection.close()
@@ -166,7 +176,12 @@ class Connections:
             manager.clear()
 
     def _checked_out(
-        self, origin: Origin, proxy: str | None, check: Callable[[], None] | None, at_once: bool
+        self,
+        origin: Origin,
+        proxy: str | None,
+        check: Callable[[], None] | None,
+        at_once: bool,
+        until: float | None,
     ) -> tuple[Any, Any]:
         while True:
             pool = self._manager(origin.scheme, proxy).connection_from_host(origin.host, origin.port, origin.scheme)
@@ -175,16 +190,21 @@ class Connections:
             except exceptions.EmptyPoolError:
                 if at_once:
                     raise TransportError(f"no connection to {origin.host}:{origin.port} is free") from None
+                if until is not None and time.monotonic() >= until:
+                    raise TimeoutError(f"no connection to {origin.host}:{origin.port} came back in time") from None
                 if check is not None:
                     check()
             except exceptions.ClosedPoolError:
                 continue  # by `close`, or as the host least recently used: the next round makes another
 
-    def _connect(self, pool: Any, connection: Any, origin: Origin) -> None:
+    def _connect(self, pool: Any, connection: Any, origin: Origin, until: float | None) -> None:
         where = f"{origin.scheme}://{origin.host}:{origin.port}"
         if pool.proxy is not None:
             where += f" by the proxy {pool.proxy.host}:{pool.proxy.port}"
         seconds = self._settings.timeouts.connect
+        if until is not None:
+            seconds = min(seconds, max(0.001, until - time.monotonic()))
+        connection.timeout = seconds
         try:
             if pool.proxy is not None and origin.scheme == "https":
                 pool._prepare_proxy(connection)
@@ -194,7 +214,7 @@ class Connections:
             late = isinstance(error, exceptions.ConnectTimeoutError | builtins.TimeoutError)
             # urllib3 counts a refused connection and an unknown host among its timeouts.
             if late and not isinstance(error, exceptions.NewConnectionError):
-                raise TimeoutError(f"no connection to {where} within {seconds:g} s") from error
+                raise TimeoutError(f"no connection to {where} within {seconds:.3g} s") from error
             raise TransportError(f"no connection to {where}: {error}") from error
         if origin.scheme == "https" and not self._settings.verify:
             warnings.warn(
@@ -231,7 +251,7 @@ class Connections:
         if not self._settings.verify:
             return create_urllib3_context(cert_reqs=ssl.CERT_NONE)
         context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
-        bundle = self._settings.ca_bundle or ca_bundle_from_environment()
+        bundle = self._settings.ca_bundle or ca_bundle_from_environment() or self._profile_bundle()
         if bundle is None:
             context.load_default_certs()
             return context
@@ -242,12 +262,13 @@ class Connections:
         return context
 
     def _proxy_for(self, origin: Origin) -> str | None:
-        """What HTTP_PROXY, HTTPS_PROXY and NO_PROXY say about this origin."""
+        """What HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY say about this origin."""
         try:
             return self._proxies[origin]
         except KeyError:
             pass
-        proxy = getproxies().get(origin.scheme)
+        known = getproxies()
+        proxy = known.get(origin.scheme) or known.get("all")
         if not proxy or proxy_bypass(f"{origin.host}:{origin.port}"):
             proxy = None
         elif "://" not in proxy:

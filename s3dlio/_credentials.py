@@ -14,7 +14,7 @@ import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
-from .config import ClientSettings, region_from_environment
+from .config import ClientSettings, check_region, region_from_environment
 from .errors import ConfigurationError, CredentialsError, S3dlioError
 
 DEFAULT_REGION = "us-east-1"
@@ -92,17 +92,23 @@ class CredentialSource:
         """The argument, AWS_REGION, botocore's chain (AWS_DEFAULT_REGION, profile), or us-east-1.
 
         Raises:
-            ConfigurationError: AWS_REGION holds no region name, or the profile cannot be read.
+            ConfigurationError: what was found is no region name, or the profile cannot be read.
         """
         with self._lock:
             if self._region is None:
-                self._region = (
-                    self._settings.region
-                    or region_from_environment()
-                    or self._made_session().get_config_variable("region")
-                    or DEFAULT_REGION
-                )
+                found = self._settings.region or region_from_environment()
+                if not found:
+                    found = self._made_session().get_config_variable("region") or DEFAULT_REGION
+                self._region = check_region(found)
             return self._region
+
+    def ca_bundle(self) -> str | None:
+        """The profile's ``ca_bundle``, for clients whose credentials come from the chain; else None."""
+        if self._settings.credentials is not None and self._settings.profile is None:
+            return None
+        with self._lock:
+            path: str | None = self._made_session().get_config_variable("ca_bundle")
+        return os.path.expanduser(path) if path else None
 
     def endpoint_url(self) -> str | None:
         """The argument, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, the profile's, or None for AWS itself.

@@ -73,7 +73,7 @@ class Download:
         self._expected: Checksum | None = None
         self._changed = threading.Condition()
         self._pending: list[Range] = []
-        self._working = 0
+        self._crew = _workers.Crew(self._changed)
         self._crcs: dict[int, tuple[int, int]] = {}
         self._done = self._ranges_done = 0
         self._error: BaseException | None = None
@@ -82,7 +82,7 @@ class Download:
         """Fetches everything and returns the number of bytes; the destination holds them."""
         try:
             first = self._first()
-            self._join()
+            self._crew.join()
         except Cancelled:  # by a range that failed while the first was on its way, or from outside
             self._stop()
         except BaseException:
@@ -174,6 +174,8 @@ class Download:
         self._make_room(wanted)
         self._wanted = wanted
         if wanted > first_length:
+            if self._etag and not (self._etag.isascii() and self._etag.isprintable()):
+                raise self._out_of_step(f"the ETag {self._etag!r}, which no If-Match can name")
             self._start_ranges(first_length, wanted)
 
     def _make_room(self, wanted: int) -> None:
@@ -222,9 +224,8 @@ class Download:
         tasks: list[Callable[[], None]] = [self._fetch_ranges] * min(workers, len(self._pending))
         if self._verify and self._expected is None:
             tasks.append(self._fetch_checksum)
-        self._working = len(tasks)
         for task in tasks:
-            _workers.start(task)
+            self._crew.start(task)
 
     def _fetch_ranges(self) -> None:
         """A worker's task: ranges, one after the other, until none is left or the download has failed."""
@@ -237,8 +238,6 @@ class Download:
                 self._fetch(wanted)
         except BaseException as error:
             self._fail(error)
-        finally:
-            self._leave()
 
     def _fetch(self, wanted: Range) -> None:
         offset = self._start + wanted.offset
@@ -277,13 +276,11 @@ class Download:
                 self._expected = _operations.full_object_checksum(headers)
         except BaseException as error:
             self._fail(error)
-        finally:
-            self._leave()
 
     def _range_done(self, done: Range) -> None:
         expected = self._expected
         crc = None
-        if expected is not None and done.length:
+        if expected is not None and done.length and not expected.algorithm.composite:
             crc = expected.algorithm.update(self._place(*done), 0)  # while the bytes are warm
         with self._changed:
             if crc is not None:
@@ -303,16 +300,6 @@ class Download:
                 self._error = error
         self._scope.cancel()
 
-    def _leave(self) -> None:
-        with self._changed:
-            self._working -= 1
-            self._changed.notify_all()
-
-    def _join(self) -> None:
-        with self._changed:
-            while self._working:
-                self._changed.wait(0.1)
-
     def _stop(self) -> None:
         """Ends all workers and waits until none writes into the destination any more."""
         self._scope.cancel()
@@ -320,8 +307,7 @@ class Download:
             self._pending.clear()
             if self._error is None:
                 self._error = Cancelled("the download was cancelled")
-            while self._working:
-                self._changed.wait(0.1)
+        self._crew.call_off()
 
     # ------------------------------------------------------------------------------------------- the check
 
@@ -355,7 +341,7 @@ class Download:
 
     def _crc(self, algorithm: Any, offset: int, length: int) -> int:
         place = self._place(offset, length)
-        crc: int = 0 if place is None else algorithm.update(place, 0)
+        crc: int = algorithm.of([] if place is None else [place])
         return crc
 
     # -------------------------------------------------------------------------------------------- errors

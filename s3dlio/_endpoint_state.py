@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from . import _retry
-from ._checksums import ALGORITHMS
+from ._checksums import LADDER
 from ._failures import Failed
 from ._uri import aws_endpoint
 from .config import RetryPolicy
@@ -80,10 +80,10 @@ class EndpointState:
 
     def algorithm_after(self, name: str | None) -> str | None:
         """The algorithm itself, or the first one after it that the store has not refused; None: no checksum."""
-        while name is not None and name in self._refused:
-            later = list(ALGORITHMS)[list(ALGORITHMS).index(name) + 1 :]
-            name = later[0] if later else None
-        return name
+        if name is None or name not in self._refused:
+            return name
+        later = LADDER[LADDER.index(name) + 1 :] if name in LADDER else LADDER
+        return next((one for one in later if one not in self._refused), None)
 
     def refuse_algorithm(self, name: str) -> str | None:
         """Remembers that the store does not know an algorithm; returns what to use instead."""

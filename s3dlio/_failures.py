@@ -129,7 +129,7 @@ class Failed:
         text = f"{request.operation}{place}{part} failed after {times} in {elapsed:.1f} s: {self.error}"
         error_class = TimeoutError if isinstance(self.error, builtins.TimeoutError) else TransportError
         raised = error_class(text)
-        raised.uncertain, raised.elapsed = uncertain, elapsed
+        raised.uncertain, raised.elapsed, raised.attempts = uncertain, elapsed, attempts
         return raised
 
 

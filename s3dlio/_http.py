@@ -15,6 +15,9 @@ from typing import Any
 import httptools
 
 MAX_SPILLED_BODY = 64 << 20
+# What framing (chunk sizes, extensions, trailers) may take beyond the body: a chunk of one byte takes six.
+MAX_FRAMING = 1 << 20
+FRAMING_PER_BYTE = 8
 _SLICE = 0.1  # seconds between two looks at the cancel flag
 
 
@@ -92,7 +95,7 @@ def read_rest(
         The body (empty if it went to `into`) and its length in bytes.
 
     Raises:
-        BadResponse: the framing is broken; `BodyTooLong` if it does not fit.
+        BadResponse: the framing is broken, or larger than any body needs; `BodyTooLong` if that does not fit.
         OSError: the connection broke; `builtins.TimeoutError` without progress for `idle_timeout` seconds.
         InterruptedError: `cancelled()` became true.
     """
@@ -114,7 +117,11 @@ def read_rest(
     parser = httptools.HttpResponseParser(collector)
     declared = _declared_length(head)
     data = head + leftover
+    raw = 0
     while True:
+        raw += len(data)
+        if raw > MAX_FRAMING + FRAMING_PER_BYTE * received:
+            raise BadResponse(f"{raw} bytes came that hold only {received} of a body")
         try:
             parser.feed_data(data)
         except httptools.HttpParserError as error:

@@ -95,8 +95,8 @@ class Intake:
                 room = self.assembler.room or self.assembler.part_size
                 length = min(len(view) - done, buffer.size - buffer.used, room)
                 self._fill(buffer, view, done, length)
+                done += length  # taken, whatever an interrupt does to what follows
                 self._add(buffer.owner, buffer.used - length, length)
-                done += length
         except BaseException as error:
             if done:
                 self._upload.fail(error)

@@ -77,21 +77,20 @@ class Batch:
         self._results = results
         self._workers = min(limit, work.count)
         self._next = 0
-        self._working = 0
         self._error: BaseException | None = None
         self._scope = CancelScope()
         self._changed = threading.Condition()
+        self._crew = _workers.Crew(self._changed)
 
     def run(self) -> list[Any]:
         """Does everything and returns the results."""
-        self._working = self._workers
-        for _ in range(self._workers):
-            _workers.start(self._serve)
         try:
-            self._join()
+            for _ in range(self._workers):
+                self._crew.start(self._serve)
+            self._crew.join()
         except BaseException:
             self._stop(Cancelled("the call was interrupted"))
-            self._join()
+            self._crew.call_off()
             raise
         if self._error is not None:
             raise self._taken_error()
@@ -101,11 +100,6 @@ class Batch:
         error, self._error = self._error, None
         assert error is not None
         return error
-
-    def _join(self) -> None:
-        with self._changed:
-            while self._working:
-                self._changed.wait(0.1)
 
     def _stop(self, error: BaseException) -> None:
         with self._changed:
@@ -118,8 +112,6 @@ class Batch:
         with self._changed:
             first, left = self._next, self._work.count - self._next
             if self._error is not None or left == 0:
-                self._working -= 1
-                self._changed.notify_all()
                 return first, first
             # In the end each worker takes fewer, so that all end at about the same time.
             share = min(MOST_IN_SERIES, max(1, left // (2 * self._workers)))
@@ -229,7 +221,7 @@ class Gets:
             view = BytesView(buffer, offset, response.received)
         expected = _operations.full_object_checksum(response.headers) if self._verify else None
         if expected is not None:
-            check_whole(self._locations[index], expected, expected.algorithm.update(view))
+            check_whole(self._locations[index], expected, expected.algorithm.of([view]))
         return view
 
     def run_alone(self, index: int, before: Failed | None, scope: CancelScope) -> BytesView:
@@ -326,4 +318,4 @@ class Puts:
 
 
 def _checksum(algorithm: Algorithm | None, view: memoryview) -> Checksum | None:
-    return None if algorithm is None else Checksum(algorithm, algorithm.encode(algorithm.update(view)))
+    return None if algorithm is None else Checksum(algorithm, algorithm.encode(algorithm.of([view])))

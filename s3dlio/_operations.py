@@ -45,6 +45,11 @@ class Checksum(NamedTuple):
     value: str
 
 
+# What stores call a body that has not the checksum which came with it.
+_MISMATCHES = frozenset({"BadDigest", "XAmzContentChecksumMismatch"})
+LIKELY_CAUSE = "a buffer that was lent by write(copy=False) or read by other views may have changed on its way"
+
+
 def bare_etag(etag: str | None) -> str:
     """The ETag without quotes."""
     return (etag or "").strip().removeprefix('"').removesuffix('"')
@@ -93,8 +98,35 @@ def put_object(
 
     request = _put_request(location, body, _put_headers(config), checksum)
     request.settled = ours
-    response = service.call(request, cancel, before=before)
-    return found[0] if response.status == 0 else _stored(request, response, checksum)
+    response = _call_with_checksum(service, request, cancel, before)
+    return found[0] if response.status == 0 else _stored(service, request, response, checksum)
+
+
+def _call_with_checksum(
+    service: Service, request: Request, cancel: CancelScope | None = None, before: Failed | None = None
+) -> Response:
+    """The answer; a body that the store refuses for its checksum is told as what it is."""
+    try:
+        return service.call(request, cancel, before=before)
+    except S3Error as error:
+        if error.code not in _MISMATCHES:
+            raise
+        raise ChecksumMismatchError(f"{error}; {LIKELY_CAUSE}") from error
+
+
+def withdraw(service: Service, location: Location, version_id: str | None) -> str:
+    """Deletes a version that is not what was sent; returns what the error has to say of the object.
+
+    Only a version that the answer named: what stands under the bare key may be another writer's by now.
+    """
+    if version_id is None:
+        return "it may be visible, for its bucket keeps no versions: write it again, or delete it"
+    request = Request("DeleteObject", "DELETE", *location, query=_version(version_id))
+    try:
+        service.call(request)
+    except S3dlioError as error:
+        return f"its version {version_id} is visible, for it could not be deleted: {error}"
+    return f"its version {version_id} was deleted again"
 
 
 def _put_headers(config: MultipartUploadConfig) -> dict[str, str]:
@@ -129,7 +161,7 @@ def put_objects(
     if isinstance(rest, Response):
         responses.append(rest)
     stored = [
-        _stored(request, response, checksum)
+        _stored(service, request, response, checksum)
         for request, response, (_, _, checksum) in zip(requests, responses, objects, strict=False)
     ]
     return stored, rest if isinstance(rest, Failed) else None
@@ -144,9 +176,9 @@ def _same_object(service: Service, location: Location, body: Sequence[Any], chec
     etag = bare_etag(headers.get("etag"))
     if headers.get("content-length") != str(sum(memoryview(segment).nbytes for segment in body)):
         return None
-    reported = full_object_checksum(headers)
-    if checksum is not None and reported is not None and reported.algorithm is checksum.algorithm:
-        return Stored(etag, reported.value, version_of(headers)) if reported.value == checksum.value else None
+    reported = None if checksum is None else reported_checksum(headers, checksum.algorithm)
+    if checksum is not None and reported is not None:
+        return Stored(etag, reported, version_of(headers)) if reported == checksum.value else None
     digest = hashlib.md5(usedforsecurity=False)
     for segment in body:
         digest.update(segment)
@@ -161,7 +193,7 @@ def create_upload(
     headers.setdefault("content-type", "binary/octet-stream")
     if algorithm is not None:
         headers["x-amz-checksum-algorithm"] = algorithm.s3_name
-        headers["x-amz-checksum-type"] = "FULL_OBJECT"
+        headers["x-amz-checksum-type"] = algorithm.kind
     request = Request("CreateMultipartUpload", "POST", *location, query=[("uploads", "")], headers=headers)
     try:
         response = service.call(request)
@@ -206,20 +238,23 @@ def upload_part(
         upload_id=upload_id,
         part_number=number,
     )
-    return _stored(request, service.call(request, cancel), checksum)
+    return _stored(service, request, _call_with_checksum(service, request, cancel), checksum)
 
 
-def _stored(request: Request, response: Response, sent: Checksum | None) -> Stored:
+def _stored(service: Service, request: Request, response: Response, sent: Checksum | None) -> Stored:
     """Checks the store's echo: it has to name an ETag, and our checksum where it names one."""
     etag = bare_etag(response.headers.get("etag"))
     if not etag:
         raise s3_error(request, response.status, "MissingETag", "the answer names no ETag", attempts=response.attempts)
     echoed = None if sent is None else response.headers.get(sent.algorithm.header)
     if sent is not None and echoed is not None and echoed != sent.value:
-        part = "" if request.part_number is None else f", part {request.part_number}"
+        part, fate = f", part {request.part_number}", ""
+        if request.part_number is None:
+            location = Location(request.bucket or "", request.key)
+            part, fate = "", "; " + withdraw(service, location, version_of(response.headers))
         raise ChecksumMismatchError(
             f"{request.operation} of s3://{request.bucket}/{request.key}{part}: the store computed "
-            f"{sent.algorithm.s3_name} {echoed}, {sent.value} was sent"
+            f"{sent.algorithm.s3_name} {echoed}, {sent.value} was sent; {LIKELY_CAUSE}{fate}"
         )
     return Stored(etag, echoed, version_of(response.headers), response.sent_twice)
 
@@ -240,8 +275,9 @@ def complete_upload(
     """
     headers = {**condition_headers(config), "content-type": "application/xml"}
     if checksum is not None:
-        headers[checksum.algorithm.header] = checksum.value
-        headers["x-amz-checksum-type"] = "FULL_OBJECT"
+        if not checksum.algorithm.composite:  # a composite value follows from those of the parts in the document
+            headers[checksum.algorithm.header] = checksum.value
+        headers["x-amz-checksum-type"] = checksum.algorithm.kind
         headers["x-amz-mp-object-size"] = str(total)
     request = Request(
         "CompleteMultipartUpload",
@@ -255,7 +291,7 @@ def complete_upload(
         settled_first=True,
         upload_id=upload_id,
     )
-    response = service.call(request)
+    response = _call_with_checksum(service, request)
     if response.status == 0:
         return None
     result = _parsed(request, response, _xml.parse_complete)
@@ -377,3 +413,13 @@ def full_object_checksum(headers: Mapping[str, str]) -> Checksum | None:
         if value and "-" not in value:
             return Checksum(algorithm, value)
     return None
+
+
+def reported_checksum(headers: Mapping[str, str], algorithm: Algorithm | None) -> str | None:
+    """What an answer reports of the object by this algorithm, of the kind that `Algorithm.of_parts` gives; or None."""
+    if algorithm is None:
+        return None
+    if algorithm.composite:
+        return headers.get(algorithm.header)
+    reported = full_object_checksum(headers)
+    return reported.value if reported is not None and reported.algorithm is algorithm else None

@@ -5,6 +5,7 @@ Bad buffers are refused here with a sentence that names the remedy. Callers are 
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
@@ -23,6 +24,14 @@ def pool() -> BufferPool:
         if _pool is None:
             _pool = BufferPool(pool_idle_limit())
         return _pool
+
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = threading.Lock()  # a thread of the parent may have held it
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def flat_view(data: Any, name: str = "data", *, writable: bool = False) -> memoryview:

@@ -100,10 +100,13 @@ class Request:
 
     @property
     def may_be_sent_twice(self) -> bool:
-        """Whether a second sending does no harm: parts replace themselves by the same bytes, ranges are read only."""
-        if self.operation == "UploadPart":
+        """Whether a second sending does no harm: parts replace themselves by the same bytes, ranges are read only.
+
+        Where the place is not known beforehand (`on_head`), only until the head is there.
+        """
+        if self.operation == "UploadPart" or self.on_head is not None:
             return True
-        return self.into is not None and self.on_head is None and len(self.into) <= MOST_COLLECTED
+        return self.into is not None and len(self.into) <= MOST_COLLECTED
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 
 from . import _operations, _workers
 from ._assembler import Owner, Part, part_length
-from ._checksums import Algorithm, load, of_segments
+from ._checksums import ALGORITHMS, Algorithm, load
 from ._client import Service
 from ._completion import Completion, StoredPart
 from ._kept import KeptError
@@ -79,6 +79,7 @@ class Upload:
         self._scope = CancelScope()
         self._queue: deque[tuple[Part, bool]] = deque()
         self._unfinished = 0
+        self._promised = 0
         self._workers = 0
         self._creating = False
         self._cancelled_parts = False
@@ -107,12 +108,14 @@ class Upload:
     def adopt(self, upload_id: str, listed: Iterable[ListedPart]) -> int:
         """Goes on with an upload that is on the store; returns how many parts, from the first on, it has in full.
 
-        Where checksums are on a part counts only with the checksum that the store reports of it; an upload none of
-        whose parts has one was made without, and is finished without.
+        The algorithm is that of the parts, for it was fixed when the upload was created, or none where none was asked
+        for. Where there is one a part counts only with the checksum that the store reports of it.
         """
         self._listed = {part.number: part for part in listed}
-        if self._listed and all(self._listed_crc(part) is None for part in self._listed.values()):
-            self.algorithm = None
+        unknown = all(self._listed_crc(part) is None for part in self._listed.values())
+        if self._listed and self.algorithm is not None and unknown:
+            named = {name for part in self._listed.values() for name in part.checksums}
+            self.algorithm = next((one for one in ALGORITHMS.values() if one.xml in named), None)
         number = 0
         while (part := self._listed.get(number + 1)) is not None:
             crc = self._listed_crc(part)
@@ -177,8 +180,8 @@ class Upload:
             for part in parts:
                 self._queue.append((part, keep))
                 self._unfinished += 1
-            while self._workers < min(self.config.max_in_flight, self._unfinished):
-                self._workers += 1
+            while self._promised + self._workers < min(self.config.max_in_flight, self._unfinished):
+                self._promised += 1
                 _workers.start(self._work)
 
     def join(self) -> None:
@@ -195,7 +198,13 @@ class Upload:
     # ------------------------------------------------------------------------------------ the workers' side
 
     def _work(self) -> None:
-        """Uploads queued parts until there are none."""
+        """Uploads queued parts until there are none.
+
+        Only who has begun is waited for: an interrupt may have kept a promised one from ever being started.
+        """
+        with self.lock:
+            self._promised -= 1
+            self._workers += 1
         while True:
             with self.lock:
                 if not self._queue:
@@ -245,7 +254,7 @@ class Upload:
         upload_id = self._ensure_created()
         self._scope.check()
         views = [segment.view for segment in part.segments]
-        crc = None if self.algorithm is None else of_segments(self.algorithm, views)
+        crc = None if self.algorithm is None else self.algorithm.of(views)
         known = self._listed.pop(part.number, None)
         if known is not None and crc is not None and (known.size, self._listed_crc(known)) == (part.length, crc):
             return StoredPart(known.etag, known.size, crc)
@@ -322,8 +331,10 @@ class Upload:
             self._leave(State.FAILED, KeptError(error))
             idle = self._workers == 0
         self._scope.cancel()
-        if idle:
+        if idle and isinstance(error, Exception):
             self._abort_quietly()
+        elif idle:  # an interrupt does not wait for the store
+            _workers.start(self._abort_quietly)
 
     def abort(self) -> None:
         """Stops parts in flight, waits for them, then aborts on the store. Idempotent; from any thread."""
@@ -343,6 +354,15 @@ class Upload:
                 raise
             log.warning("the failed upload %s of %s could not be aborted: %s", self.upload_id, self.uri, error)
 
+    def abandon(self) -> None:
+        """Aborts for a caller who was interrupted: parts are stopped now, and a worker does what takes time."""
+        with self.lock:
+            if self.state not in (State.OPEN, State.FAILED):
+                return
+            self._leave(State.ABORTED)
+        self._scope.cancel()
+        _workers.start(self._end_quietly)
+
     def join_workers(self) -> None:
         """Returns when no worker is left, so that nothing is sent any more and a failed upload has been aborted."""
         with self.lock:
@@ -358,7 +378,11 @@ class Upload:
         """Ends an upload whose writer was dropped, or is still open at exit."""
         if os.getpid() != self.pid:
             return
-        self.join_ending()
+        if self.state is State.ABORTED:
+            self._end_quietly()
+        elif self.state is State.FAILED:
+            self.join_workers()
+            self._abort_quietly()
         if self.state is not State.OPEN:
             return
         warnings.warn(
@@ -381,6 +405,13 @@ class Upload:
             self._end_on_store()
         except S3dlioError as error:
             log.warning("the failed upload %s of %s could not be aborted: %s", self.upload_id, self.uri, error)
+
+    def _end_quietly(self) -> None:
+        self.join_workers()
+        try:
+            self._end_on_store()
+        except S3dlioError as error:
+            log.warning("the upload %s of %s could not be aborted: %s", self.upload_id, self.uri, error)
 
     def _end_on_store(self) -> None:
         """Aborts, once, and again for as long as the store still lists parts that arrived late."""
@@ -433,7 +464,7 @@ class Upload:
 
     def _put(self, views: list[memoryview]) -> Stored:
         while True:
-            checksum = self._checksum(None if self.algorithm is None else of_segments(self.algorithm, views))
+            checksum = self._checksum(None if self.algorithm is None else self.algorithm.of(views))
             try:
                 stored = _operations.put_object(self.service, self.location, views, self.config, checksum, self._scope)
                 return stored._replace(checksum=None if checksum is None else checksum.value)

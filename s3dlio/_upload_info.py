@@ -14,7 +14,7 @@ class UploadInfo(Mapping[str, Any]):
         etag: ETag without quotes (`e_tag` is the same).
         parts: number of parts; 1 when one PutObject sufficed.
         total_bytes: size of the object in bytes.
-        checksum: base64 of the whole object's checksum, or None.
+        checksum: base64 of the object's checksum as the store reports it (a composite one ends in ``-N``), or None.
         checksum_algorithm: ``"crc64nvme"`` and so on, or None.
         version_id: version of the object in a versioned bucket, or None.
         started_at, completed_at: aware datetimes in UTC.

@@ -71,6 +71,53 @@ class _Workers:
                 self._idle += 1
 
 
+class Crew:
+    """The tasks of one operation on worker threads: started one by one, waited for, or called off.
+
+    An interrupt, or a lack of threads, may end the starting anywhere. What has not begun by the time the operation is
+    called off never begins, so that nobody waits for a task that no thread will ever take.
+
+    Args:
+        changed: the operation's condition; it is notified whenever a task has ended.
+    """
+
+    def __init__(self, changed: threading.Condition) -> None:
+        self._changed = changed
+        self._promised = 0
+        self._running = 0
+
+    def start(self, task: Task) -> None:
+        with self._changed:
+            self._promised += 1
+        start(lambda: self._run(task))
+
+    def join(self) -> None:
+        """Returns, interruptibly, when every task has ended."""
+        with self._changed:
+            while self._promised or self._running:
+                self._changed.wait(0.1)
+
+    def call_off(self) -> None:
+        """No further task begins; returns when those that had have ended."""
+        with self._changed:
+            self._promised = 0
+            while self._running:
+                self._changed.wait(0.1)
+
+    def _run(self, task: Task) -> None:
+        with self._changed:
+            if not self._promised:
+                return
+            self._promised -= 1
+            self._running += 1
+        try:
+            task()
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
+
+
 class _Reaper:
     """One thread that ends uploads whose writers were dropped; finalizers only put into its queue."""
 

@@ -26,7 +26,7 @@ MAX_PART_SIZE = 5 * GIB
 MAX_PARTS = 10_000
 MAX_OBJECT_SIZE = 5 << 40
 
-CHECKSUM_ALGORITHMS = ("crc64nvme", "crc32c", "crc32")
+CHECKSUM_ALGORITHMS = ("crc64nvme", "crc32c", "crc32", "sha256")
 
 
 class Variable(NamedTuple):
@@ -52,7 +52,7 @@ VARIABLES = (
              "Payload memory that the process-wide pool keeps warm while nobody uses it."),
     Variable("AWS_REGION", "botocore's chain, then us-east-1", "region name", "letters, digits and hyphens",
              "Region to sign for; wins over AWS_DEFAULT_REGION."),
-    Variable("AWS_CA_BUNDLE", "the platform's", "path", "a readable PEM file",
+    Variable("AWS_CA_BUNDLE", "the profile's ca_bundle, then the platform's", "path", "a readable PEM file",
              "Certificate authorities to trust for TLS."),
 )  # fmt: skip
 
@@ -94,8 +94,18 @@ def _read_boolean(name: str, default: bool) -> bool:
 def region_from_environment() -> str | None:
     """``AWS_REGION``, or None; botocore reads ``AWS_DEFAULT_REGION`` and the profile itself."""
     region = _read_text("AWS_REGION")
-    if region is not None and not re.fullmatch(r"[A-Za-z0-9-]{1,64}", region):
+    if region is not None and not _REGION.fullmatch(region):
         raise _refuse_variable("AWS_REGION", region)
+    return region
+
+
+_REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+def check_region(region: str) -> str:
+    """`region`, if it can be one: it stands in the signature of every request."""
+    if not _REGION.fullmatch(region):
+        raise ConfigurationError(f"region={region!r} is not a region name; use letters, digits and hyphens")
     return region
 
 
@@ -114,7 +124,7 @@ _CLIENT_VARIABLES = (
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
     "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CA_BUNDLE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_EC2_METADATA_DISABLED",
-    "HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy",
+    "HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy",
 )  # fmt: skip
 
 
@@ -283,6 +293,8 @@ class ClientSettings:
             value = getattr(self, name)
             if value is not None:
                 check_header_text(name, value)
+        if self.region is not None:
+            check_region(self.region)
         if self.max_connections is not None:
             check_integer("max_connections", self.max_connections, 1, 65536, "connections")
         given = self.credentials
@@ -344,7 +356,8 @@ class MultipartUploadConfig:
         tags: object tags.
         if_none_match: ``"*"`` writes only where no object exists.
         if_match: ETag (with or without quotes) the object to replace must have.
-        checksum: ``"crc64nvme"``, ``"crc32c"``, ``"crc32"`` or None.
+        checksum: ``"crc64nvme"``, ``"crc32c"``, ``"crc32"``, ``"sha256"`` or None. ``"sha256"`` costs the most by far,
+            and S3 has it only of objects sent whole: of a multipart one it is of the parts' digests, ending in ``-N``.
         grow_part_size: let part sizes grow so that 5 TiB fits into 10,000 parts; False raises instead.
         expected_size: hint in bytes; part_size is raised at once so that it fits 10,000 equal parts.
         abort_on_failure: abort the upload on the store as soon as the writer has failed.

@@ -1,7 +1,7 @@
 """Every exception that s3dlio raises on its own account, and nothing else.
 
-This module imports nothing of ours, so that any floor may raise from it. It must never hold a
-secret: what goes into a message is an operation, a place and what the store answered.
+This module imports nothing of ours but what takes secrets out of a message, so that any floor may raise from it.
+What goes into a message is an operation, a place and what the store answered.
 
 ::
 
@@ -29,18 +29,24 @@ from __future__ import annotations
 import builtins
 from typing import Any
 
+from ._redaction import redacted
+
 
 class S3dlioError(Exception):
     """Base class of every error of this library.
 
     Attributes:
         uncertain: an attempt whose outcome is unknown went before, so the request may have taken effect.
+        attempts: how many times the request was sent or tried; 0 for what is no request's failure.
+        elapsed: seconds from the first attempt to the end of the last; None where nothing was sent.
     """
 
     uncertain: bool = False
-
-    # Seconds from the first attempt to the end of the last; None where nothing was sent.
+    attempts: int = 0
     elapsed: float | None = None
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*(redacted(one) if isinstance(one, str) else one for one in args))
 
 
 class ConfigurationError(S3dlioError, ValueError):
@@ -121,7 +127,7 @@ class S3Error(S3dlioError):
         self.key = key
         self.status = status
         self.code = code
-        self.message = message
+        self.message = None if message is None else redacted(message)
         self.request_id = request_id
         self.host_id = host_id
         self.upload_id = upload_id
@@ -139,7 +145,7 @@ class S3Error(S3dlioError):
         tries = "" if self.attempts == 1 else f", after {self.attempts} attempts"
         if tries and self.elapsed is not None:
             tries += f" in {self.elapsed:.1f} s"
-        return f"{self.operation}{place}{part} was refused{status}{code}{message}{request}{tries}"
+        return redacted(f"{self.operation}{place}{part} was refused{status}{code}{message}{request}{tries}")
 
     def __str__(self) -> str:
         # FileNotFoundError and PermissionError bring an OSError.__str__ that would print the bare arguments.

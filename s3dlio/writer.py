@@ -354,11 +354,11 @@ class MultipartUploadWriter:
         if kind is None:
             try:
                 self.close()
-            except BaseException:
-                self._abort_after_error()
+            except BaseException as failure:
+                self._abort_after(failure)
                 raise
         else:
-            self._abort_after_error()
+            self._abort_after(error)
 
     def __del__(self) -> None:
         upload = self._upload
@@ -396,10 +396,15 @@ class MultipartUploadWriter:
         finally:
             self._turn.__exit__()
 
-    def _abort_after_error(self) -> None:
-        """Aborts without masking the error on its way."""
+    def _abort_after(self, cause: BaseException | None) -> None:
+        """Aborts without masking the error on its way, nor holding up an interrupt."""
         try:
-            self.abort()
+            if isinstance(cause, Exception):
+                self.abort()
+            else:
+                self._state.check_process()
+                self._state.abandon()
+                self._let_go_if_ended()
         except Exception as error:
             _workers.log.warning("the upload of %s could not be aborted: %s", self._state.uri, error)
 
@@ -415,8 +420,9 @@ class MultipartUploadWriter:
         if self._flush_unjoined or upload.upload_id is not None or rest.number > 1 or intake.flushed:
             unsent = rest.length > intake.flushed or (rest.number == 1 and not intake.flushed)
             if not self._last_part_sent and unsent:
-                self._last_part_sent = True
-                upload.submit([rest], keep=True)
+                with intake.failing_on_error():  # interrupted here, nobody would know whether it is on its way
+                    self._last_part_sent = True
+                    upload.submit([rest], keep=True)
             upload.join()
             parts = len(upload.parts)
             stored = upload.complete()

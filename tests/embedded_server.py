@@ -4,12 +4,14 @@ Run it as ``python tests/embedded_server.py``: it prints its URL and serves on l
 input closes, so that it never outlives whoever started it. The tests and ``make demo`` use it.
 
 Corrections, all on the server's side: a PutObject's ``x-amz-checksum-*`` header is verified, stored and
-reported; an UploadPart's is verified and echoed; Complete refuses a combined checksum that the parts do not have.
+reported; an UploadPart's is verified and echoed; Complete refuses a combined checksum that the parts do not have;
+the answer to HEAD counts the parts in a composite one.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import logging
 import sys
@@ -28,6 +30,7 @@ FUNCTIONS: dict[str, tuple[Callable[[bytes], int], int]] = {
     "CRC64NVME": (checksums.crc64nvme, 8),
     "CRC32C": (checksums.crc32c, 4),
     "CRC32": (checksums.crc32, 4),
+    "SHA256": (lambda data: int.from_bytes(hashlib.sha256(data).digest(), "big"), 32),
 }
 
 
@@ -74,7 +77,7 @@ class VerifyChecksums:
                     return self.refuse(start_response)
                 environ["wsgi.input"] = io.BytesIO(body)
                 environ["HTTP_X_AMZ_SDK_CHECKSUM_ALGORITHM"] = algorithm
-        return self.application(environ, start_response)  # type: ignore[no-any-return]
+        return self.application(environ, _counting_parts(start_response))  # type: ignore[no-any-return]
 
     def refuse(self, start_response: Any) -> Iterable[bytes]:
         document = (
@@ -84,6 +87,21 @@ class VerifyChecksums:
         headers = [("Content-Type", "application/xml"), ("Content-Length", str(len(document))), ("Connection", "close")]
         start_response("400 Bad Request", headers)
         return [document]
+
+
+def _counting_parts(start_response: Any) -> Any:
+    """Adds the number of parts to a composite checksum that lacks it; the ETag tells it."""
+
+    def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+        told = {name.lower(): value for name, value in headers}
+        _, dash, parts = told.get("etag", "").strip('"').partition("-")
+        if dash and told.get("x-amz-checksum-type") == "COMPOSITE":
+            for at, (name, value) in enumerate(headers):
+                if name.lower().removeprefix("x-amz-checksum-").upper() in FUNCTIONS and "-" not in value:
+                    headers[at] = name, f"{value}-{parts}"
+        return start_response(status, headers, *rest)
+
+    return start
 
 
 class QuietHandler(WSGIRequestHandler):

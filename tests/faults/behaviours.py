@@ -262,7 +262,7 @@ class CorruptStored:
     at: int = 0
 
     def __call__(self, turn: Turn) -> None:
-        told = next((name for name in turn.headers if re.fullmatch(PREFIX + "crc.*", name)), "")
+        told = next((name for name in turn.headers if re.fullmatch(PREFIX + "(crc|sha).*", name)), "")
         reply = turn.serve(_flipped(turn.read(), self.at), without=told)
         headers = {name: value for name, value in reply.headers.items() if name.lower() != told}
         turn.send(replace(reply, headers={**headers, told: turn.headers[told]} if told else headers))
@@ -335,10 +335,10 @@ class WrongChecksum(_Altering):
 
     def alter(self, reply: Reply) -> Reply:
         headers = {
-            name: _another(value) if re.fullmatch(PREFIX + "crc.*", name) else value
+            name: _another(value) if re.fullmatch(PREFIX + "(crc|sha).*", name) else value
             for name, value in reply.headers.items()
         }
-        element = rb"<(ChecksumCRC\w+)>([^<]*)<"
+        element = rb"<(Checksum(?:CRC|SHA)\w+)>([^<]*)<"
         body = re.sub(element, lambda m: b"<%b>%b<" % (m[1], _another(m[2].decode()).encode()), reply.body)
         return replace(reply, headers=headers, body=body)
 

@@ -1,7 +1,7 @@
 """A small S3 that keeps what it accepted: objects with versions, multipart uploads, checksums, conditions.
 
 It knows no socket: a `Call` goes in and a `Reply` comes out, so that the peer around it can spoil either.
-What it refuses and in which words follows the S3 API reference; it computes every checksum by awscrt itself.
+What it refuses and in which words follows the S3 API reference; it computes every checksum itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MIB = 1 << 20
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 SMALLEST_PART = 5 * MIB
 MOST_PARTS = 10_000
-BITS = {"crc64nvme": 64, "crc32c": 32, "crc32": 32}
+BITS = {"crc64nvme": 64, "crc32c": 32, "crc32": 32, "sha256": 256}
 PREFIX = "x-amz-checksum-"
 
 
@@ -177,6 +177,8 @@ class Store:
         kind = call.headers.get(PREFIX + "type", FULL if algorithm == "crc64nvme" else COMPOSITE)
         if kind == COMPOSITE and algorithm == "crc64nvme":
             raise Refusal(400, "InvalidRequest", "CRC64NVME is always of the full object")
+        if kind == FULL and algorithm == "sha256":
+            raise Refusal(400, "InvalidRequest", "the FULL_OBJECT type cannot be used with the SHA256 algorithm")
         upload = Upload(f"upload-{len(self.uploads) + 1}", call.bucket, call.key, algorithm, kind, call.headers)
         self.uploads[upload.upload_id] = upload
         names = {"Bucket": call.bucket, "Key": call.key, "UploadId": upload.upload_id}
@@ -274,7 +276,10 @@ class Store:
         return Reply(200, headers, b"", len(version.data))
 
     def _delete_object(self, call: Call) -> Reply:
-        self._objects[call.bucket].pop(call.key, None)
+        named = call.query.get("versionId")
+        kept = [one for one in self._objects[call.bucket].pop(call.key, ()) if named not in (None, one.version_id)]
+        if kept:
+            self._objects[call.bucket][call.key] = kept
         return Reply(204)
 
     # ----------------------------------------------------------------------------------------------- decisions
@@ -347,6 +352,10 @@ class Store:
             told = one.findtext(f"{{*}}Checksum{upload.algorithm.upper()}")
             if part is None or (one.findtext("{*}ETag") or "").strip('"') != part.etag:
                 raise Refusal(400, "InvalidPart", f"part {number} was not found, or its ETag differs")
+            if told is None and upload.checksum_type == COMPOSITE and PREFIX + "type" in call.headers:
+                raise Refusal(
+                    400, "InvalidRequest", f"the upload's checksums are composite; part {number} lacks its own"
+                )
             if told is not None and told != part.checksum:
                 raise Refusal(400, "InvalidPart", f"the checksum of part {number} differs")
             found.append(part)
@@ -398,7 +407,9 @@ KEPT = ("content-type", "cache-control", "content-encoding", "content-dispositio
 
 
 def checksum_of(algorithm: str, data: bytes) -> str:
-    """The CRC as S3 writes it: big-endian, in base64."""
+    """The checksum as S3 writes it: big-endian, in base64."""
+    if algorithm == "sha256":
+        return base64.b64encode(hashlib.sha256(data).digest()).decode()
     value: int = getattr(checksums, algorithm)(data)
     return base64.b64encode(value.to_bytes(BITS[algorithm] // 8, "big")).decode()
 

@@ -1,6 +1,7 @@
-"""Measures what sending stragglers twice does for the tail: whole uploads, 0.5 % of whose parts take 5 s longer.
+"""Measures what sending stragglers twice does for the tail: whole uploads and gets, 0.5 % of whose requests take 5 s.
 
-Run by hand: ``python tests/faults/straggler_tail.py [UPLOADS]``. It prints the percentiles with and without.
+Run by hand: ``python tests/faults/straggler_tail.py [UPLOADS]``. It prints the percentiles with and without, of so
+many uploads and of ten times as many gets of small objects.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ DATA = bytes(PART * PARTS)
 
 
 class Delayed:
-    """One part in 200 is answered 5 s later when it is first sent."""
+    """One request in 200 is answered 5 s later when it is first sent."""
 
     def __init__(self) -> None:
         self._dice = random.Random(11)
@@ -37,11 +38,28 @@ class Delayed:
         Serve()(turn)
 
 
+def connected(peer: Peer, hedge: float) -> s3dlio.Client:
+    settings = {"region": "us-east-1", "credentials": ("id", "secret"), "retries": RetryPolicy(hedge=hedge)}
+    return s3dlio.Client(endpoint_url=peer.endpoint_url, **settings)  # type: ignore[arg-type]
+
+
+def times_of_gets(gets: int, hedge: float) -> list[float]:
+    with Peer() as peer, connected(peer, hedge) as client:
+        for number in range(gets):
+            peer.store.put("b", str(number), DATA[: 256 << 10])
+        for number in range(40):
+            client.get(f"s3://b/{number}")
+        peer.play(Rule("GetObject", do=Delayed()))
+        taken = []
+        for number in range(gets):
+            started = time.monotonic()
+            client.get(f"s3://b/{number}")
+            taken.append(time.monotonic() - started)
+        return sorted(taken)
+
+
 def times(uploads: int, hedge: float) -> list[float]:
-    with Peer() as peer:
-        retries = RetryPolicy(hedge=hedge)
-        settings = {"region": "us-east-1", "credentials": ("id", "secret"), "retries": retries}
-        client = s3dlio.Client(endpoint_url=peer.endpoint_url, **settings)  # type: ignore[arg-type]
+    with Peer() as peer, connected(peer, hedge) as client:
         for number in range(3):
             client.put_bytes(f"s3://b/warm{number}", DATA, part_size=PART)
         peer.play(Rule("UploadPart", do=Delayed()))
@@ -60,5 +78,11 @@ if __name__ == "__main__":
         print(
             f"{name}: median {statistics.median(taken):.2f} s, p90 {taken[uploads * 9 // 10]:.2f} s, "
             f"p99 {taken[uploads * 99 // 100]:.2f} s of {uploads} uploads of {PARTS} parts",
+            flush=True,
+        )
+        gets = times_of_gets(10 * uploads, hedge)
+        print(
+            f"{name}: median {statistics.median(gets) * 1000:.1f} ms, p99 {gets[uploads * 99 // 10] * 1000:.1f} ms, "
+            f"p99.9 {gets[uploads * 999 // 100]:.2f} s of {10 * uploads} gets of 256 KiB",
             flush=True,
         )

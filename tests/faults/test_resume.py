@@ -42,7 +42,7 @@ def go_on(client: Client, upload_id: str, **options: Any) -> tuple[s3dlio.Multip
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("parts", [1, 2, 5])
-@pytest.mark.parametrize("checksum", ["crc64nvme", "crc32c", None])
+@pytest.mark.parametrize("checksum", ["crc64nvme", "crc32c", "sha256", None])
 def test_a_resumed_upload_equals_an_uninterrupted_one(
     peer: Peer, client: Client, parts: int, checksum: str | None
 ) -> None:
@@ -61,6 +61,32 @@ def test_the_part_size_is_that_of_the_first_part(peer: Peer, client: Client) -> 
     writer, _ = go_on(client, interrupted(client, 3))
     assert (writer.part_size, writer.resume_offset) == (PART, 3 * PART)
     assert peer.store.versions("b", "k")[-1].data == DATA
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("checksum", ["crc32", "sha256"])
+def test_the_checksum_is_that_of_the_stored_parts(peer: Peer, client: Client, checksum: str) -> None:
+    _, info = go_on(client, interrupted(client, 3, checksum=checksum))
+    assert info.checksum_algorithm == checksum
+    assert info.checksum == peer.store.versions("b", "k")[-1].checksum[1]
+    assert all(one.headers[f"x-amz-checksum-{checksum}"] for one in peer.requests("UploadPart"))
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("checksum", ["crc64nvme", "sha256"])
+def test_a_stored_part_of_other_bytes_is_sent_again(peer: Peer, client: Client, checksum: str) -> None:
+    upload_id = interrupted(client, 4, checksum=checksum)
+    parts = peer.store.uploads[upload_id].parts
+    del parts[1]  # so that the later ones are compared with what is written now
+    sent = len(peer.requests("UploadPart"))
+    changed = bytes(PART) + DATA[PART : 2 * PART] + bytes(PART) + DATA[3 * PART :]
+    writer = client.resume(URI, upload_id, part_size=PART, checksum=checksum)
+    writer.write(changed)
+    writer.close()
+    assert peer.store.versions("b", "k")[-1].data == changed
+    again = {one.part for one in peer.requests("UploadPart")[sent:]}
+    assert {1, 3} <= again
+    assert not {2, 4} & again
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")

@@ -82,7 +82,9 @@ def assert_stored_exactly(peer: Peer, info: UploadInfo, data: bytes) -> None:
     assert versions[-1].data == data
     assert info.total_bytes == len(data)
     assert info.etag == versions[-1].etag
-    if info.checksum_algorithm is not None:
+    if info.checksum_algorithm == "sha256":
+        assert info.checksum == versions[-1].checksum[1]
+    elif info.checksum_algorithm is not None:
         assert info.checksum == checksum_of(info.checksum_algorithm, data)
     assert peer.store.orphans() == [], peer.transcript()
 
@@ -229,7 +231,7 @@ def test_an_answer_without_a_checksum_is_checked_otherwise(peer: Peer, client: C
     assert_stored_exactly(peer, info, bytes_for(operation))
 
 
-@pytest.mark.parametrize("checksum", ["crc64nvme", "crc32c", "crc32", None])
+@pytest.mark.parametrize("checksum", ["crc64nvme", "crc32c", "crc32", "sha256", None])
 def test_a_store_that_reports_no_checksums_takes_objects_too(peer: Peer, client: Client, checksum: str | None) -> None:
     peer.store.reports_checksums = False
     peer.play(Rule(UPLOAD_PART, part=1, attempt=1, do=Status(503, "SlowDown")))

@@ -21,6 +21,7 @@ import pytest
 import trustme
 import urllib3
 
+import s3dlio
 from s3dlio._connections import Connections, Lease
 from s3dlio._uri import Origin
 from s3dlio.config import ClientSettings, Timeouts
@@ -403,6 +404,24 @@ def test_a_wait_for_a_lease_can_be_ended(peer: Any, connections: Any) -> None:
         ours.lease(there.origin(), check=end)
 
 
+def test_a_wait_for_a_lease_ends_when_its_time_is_up(peer: Any, connections: Any) -> None:
+    ours, there = connections(max_connections=1), peer()
+    with ours.lease(there.origin()), pytest.raises(OurTimeoutError, match="came back in time"):
+        ours.lease(there.origin(), within=0.2)
+
+
+def test_a_connection_takes_no_longer_than_the_caller_has(connections: Any) -> None:
+    with socket.socket() as full, contextlib.ExitStack() as stack:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(2):  # what the backlog takes; the next handshake is left waiting
+            held = stack.enter_context(socket.socket())
+            held.setblocking(False)
+            held.connect_ex(full.getsockname())
+        with pytest.raises(OurTimeoutError, match=r"within 0\.[12]\d* s"):
+            connections().lease(Origin("http", "127.0.0.1", full.getsockname()[1]), within=0.2)
+
+
 def test_closing_ends_a_wait_for_a_lease(peer: Any, connections: Any) -> None:
     there, ours = peer(), connections(max_connections=1)
     leased: queue.Queue[bool] = queue.Queue()
@@ -457,6 +476,23 @@ def test_the_bundle_variable_is_trusted(
     monkeypatch.setenv("AWS_CA_BUNDLE", bundle)
     there = peer(context=server_context("localhost"))
     assert use(connections(), there.origin("https", "localhost")) is False
+
+
+def test_the_bundle_of_the_profile_is_trusted(
+    peer: Any, server_context: Any, bundle: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config").write_text(f"[default]\nca_bundle = {bundle}\n")
+    there = peer(context=server_context("localhost"))
+    url = f"https://localhost:{there.port}"
+    retries = s3dlio.RetryPolicy(max_attempts=1)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    untrusting = s3dlio.Client(endpoint_url=url, region="r", retries=retries)
+    with untrusting, pytest.raises(TransportError, match="CERTIFICATE_VERIFY_FAILED"):
+        untrusting.get("s3://b/k")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    with s3dlio.Client(endpoint_url=url, region="r", retries=retries) as client:
+        assert client.get("s3://b/k") == b"ok"
 
 
 def test_a_certificate_for_another_host_is_refused(
@@ -528,6 +564,17 @@ def test_plain_http_goes_to_the_proxy_in_absolute_form(
     head = heads.get(timeout=DEADLINE)
     assert head.startswith(b"GET http://store.invalid/bucket/key HTTP/1.1\r\n")
     assert AUTHORIZATION in head
+
+
+@pytest.mark.parametrize("name", ["ALL_PROXY", "all_proxy"])
+def test_the_proxy_for_all_schemes_serves_those_without_one(
+    peer: Any, connections: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, f"http://127.0.0.1:{peer().port}")
+    assert use(connections(), Origin("http", "store.invalid", 80)) is False
+    proxied(monkeypatch, "http", f"http://127.0.0.1:{closed_port()}")
+    with pytest.raises(TransportError, match="by the proxy"):
+        connections().lease(Origin("http", "store.invalid", 80))
 
 
 def test_a_proxy_without_a_scheme_is_an_http_proxy(

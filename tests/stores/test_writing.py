@@ -159,7 +159,18 @@ def test_tags_are_stored(store: Any) -> None:
     assert tags == [{"Key": "team", "Value": "a b=c+d"}]
 
 
-@pytest.mark.parametrize("algorithm", ["crc64nvme", "crc32c", "crc32", None])
+@pytest.mark.parametrize("size", [0, 10, 11 * MIB])
+def test_a_sha256_is_the_one_that_the_store_reports(store: Any, size: int) -> None:
+    data = random_bytes(size)
+    info = s3dlio.put_bytes(store.uri("sum"), data, part_size=5 * MIB, checksum="sha256")
+    assert store.read("sum") == data
+    assert store.head("sum")["ChecksumSHA256"] == info.checksum
+    assert s3dlio.get(store.uri("sum")) == data
+    assert info.checksum is not None
+    assert info.checksum.endswith("-3") == (size > 5 * MIB)
+
+
+@pytest.mark.parametrize("algorithm", ["crc64nvme", "crc32c", "crc32", "sha256", None])
 def test_every_checksum_algorithm_is_reported_by_the_store(minio: Any, algorithm: str | None) -> None:
     data = random_bytes(11 * MIB)
     info = s3dlio.put_bytes(minio.uri("sum"), data, part_size=5 * MIB, checksum=algorithm)

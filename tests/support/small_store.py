@@ -45,6 +45,10 @@ class Peer(ThreadingHTTPServer):
         self.uploads = 0
         self.lock = threading.Lock()
 
+    @property
+    def endpoint_url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up is what many tests are about."""
         if not isinstance(sys.exc_info()[1], OSError):

@@ -1,6 +1,8 @@
 """`_checksums`: known values, and agreement with a bit-by-bit computation written from the definitions."""
 
 import array
+import base64
+import hashlib
 import mmap
 import subprocess
 import sys
@@ -11,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s3dlio._checksums import ALGORITHMS, of_segments
+from s3dlio._checksums import ALGORITHMS, LADDER
 from s3dlio.config import CHECKSUM_ALGORITHMS
 
 patient = settings(deadline=None)
-names = st.sampled_from(sorted(ALGORITHMS))
+every = pytest.mark.parametrize("name", sorted(ALGORITHMS))
+names = st.sampled_from(sorted(LADDER))  # what can be continued and combined
 # Reflected polynomials: IEEE 802.3, RFC 3720 appendix B.4, NVM Express NVM command set (64b CRC).
 POLYNOMIALS = {"crc32": 0xEDB88320, "crc32c": 0x82F63B78, "crc64nvme": 0x9A6C9329AC4BC9B5}
 
@@ -71,7 +74,7 @@ def test_combining_equals_the_crc_of_the_concatenation(name: str, first: bytes, 
     assert combined == algorithm.update(first + second)
 
 
-@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+@pytest.mark.parametrize("name", sorted(LADDER))
 def test_combining_holds_over_terabytes(name: str) -> None:
     # Appending 2^41 zeros at once equals appending 2^40 twice.
     algorithm = ALGORITHMS[name]
@@ -91,13 +94,30 @@ def test_continuing_equals_one_pass(name: str, data: bytes, draw: st.DataObject)
 
 
 @patient
-@given(names, st.lists(st.binary(max_size=100), max_size=8))
+@given(st.sampled_from(sorted(ALGORITHMS)), st.lists(st.binary(max_size=100), max_size=8))
 def test_segments_count_as_their_concatenation(name: str, segments: list[bytes]) -> None:
     algorithm = ALGORITHMS[name]
-    assert of_segments(algorithm, map(memoryview, segments)) == algorithm.update(b"".join(segments))
+    assert algorithm.of(map(memoryview, segments)) == algorithm.of([b"".join(segments)])
 
 
-@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+@patient
+@given(names, st.lists(st.binary(max_size=100), min_size=1, max_size=8))
+def test_the_value_of_all_parts_is_that_of_the_object(name: str, parts: list[bytes]) -> None:
+    algorithm = ALGORITHMS[name]
+    known = [(algorithm.of([part]), len(part)) for part in parts]
+    assert algorithm.of_parts(known) == algorithm.encode(algorithm.of([b"".join(parts)]))
+
+
+@patient
+@given(st.lists(st.binary(max_size=100), min_size=1, max_size=8))
+def test_a_composite_value_is_of_the_parts_digests_and_counts_them(parts: list[bytes]) -> None:
+    algorithm = ALGORITHMS["sha256"]
+    digests = b"".join(hashlib.sha256(part).digest() for part in parts)
+    expected = base64.b64encode(hashlib.sha256(digests).digest()).decode()
+    assert algorithm.of_parts([(algorithm.of([part]), len(part)) for part in parts]) == f"{expected}-{len(parts)}"
+
+
+@every
 @pytest.mark.parametrize(
     "make",
     [
@@ -112,7 +132,7 @@ def test_segments_count_as_their_concatenation(name: str, segments: list[bytes])
 )
 def test_any_contiguous_buffer_counts_as_its_bytes(name: str, make: object) -> None:
     data = bytes(range(256)) * 64
-    assert ALGORITHMS[name].update(make(data)) == ALGORITHMS[name].update(data)  # type: ignore[operator]
+    assert ALGORITHMS[name].of([make(data)]) == ALGORITHMS[name].of([data])  # type: ignore[operator]
 
 
 def test_mapped_memory_counts_as_its_bytes() -> None:
@@ -121,10 +141,10 @@ def test_mapped_memory_counts_as_its_bytes() -> None:
         assert ALGORITHMS["crc32"].update(mapped) == zlib.crc32(b"hello" + bytes(8187))
 
 
-@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+@every
 def test_a_buffer_with_gaps_is_refused(name: str) -> None:
     with pytest.raises(BufferError):
-        ALGORITHMS[name].update(memoryview(bytes(20))[::2])
+        ALGORITHMS[name].of([memoryview(bytes(20))[::2]])
 
 
 @pytest.mark.parametrize(
@@ -135,6 +155,12 @@ def test_a_buffer_with_gaps_is_refused(name: str) -> None:
         ("crc64nvme", 0xAE8B14860A799888, "rosUhgp5mIg="),
         ("crc32", 0, "AAAAAA=="),
         ("crc64nvme", 1, "AAAAAAAAAAE="),
+        # FIPS 180-2, appendix B.1: the digest of "abc"
+        (
+            "sha256",
+            0xBA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD,
+            "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=",
+        ),
     ],
 )
 def test_values_are_written_as_s3_writes_them(name: str, value: int, text: str) -> None:
@@ -142,7 +168,7 @@ def test_values_are_written_as_s3_writes_them(name: str, value: int, text: str) 
 
 
 @patient
-@given(names, st.data())
+@given(st.sampled_from(sorted(ALGORITHMS)), st.data())
 def test_an_encoded_value_decodes_to_itself(name: str, draw: st.DataObject) -> None:
     algorithm = ALGORITHMS[name]
     value = draw.draw(st.integers(0, (1 << algorithm.bits) - 1))
@@ -161,12 +187,22 @@ def test_what_is_no_value_of_the_width_is_refused(text: str) -> None:
         ("crc64nvme", "CRC64NVME", "x-amz-checksum-crc64nvme", "ChecksumCRC64NVME", 64),
         ("crc32c", "CRC32C", "x-amz-checksum-crc32c", "ChecksumCRC32C", 32),
         ("crc32", "CRC32", "x-amz-checksum-crc32", "ChecksumCRC32", 32),
+        ("sha256", "SHA256", "x-amz-checksum-sha256", "ChecksumSHA256", 256),
     ],
 )
 def test_the_names_s3_has_for_an_algorithm(name: str, s3_name: str, header: str, xml: str, bits: int) -> None:
     algorithm = ALGORITHMS[name]
     assert (algorithm.name, algorithm.s3_name, algorithm.header) == (name, s3_name, header)
     assert (algorithm.xml, algorithm.bits) == (xml, bits)
+
+
+def test_an_algorithm_whose_values_cannot_be_combined_is_never_chosen_unasked() -> None:
+    assert LADDER == ("crc64nvme", "crc32c", "crc32")
+
+
+def test_the_digest_of_abc_is_the_published_one() -> None:
+    digest = ALGORITHMS["sha256"].of([b"a", b"", b"bc"])
+    assert f"{digest:x}" == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 def test_the_settings_offer_exactly_the_algorithms_there_are() -> None:

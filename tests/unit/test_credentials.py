@@ -308,6 +308,29 @@ def test_the_region_variable_wins_over_the_default_region_variable(monkeypatch: 
     assert source().region == "eu-north-1"
 
 
+@pytest.mark.parametrize("region", ["eu-west-1\r\nx: y", "eu west", "eu/west", "-", "a" * 64, "ü"])
+def test_what_is_no_region_is_refused_wherever_it_comes_from(
+    files: Files, monkeypatch: pytest.MonkeyPatch, region: str
+) -> None:
+    with pytest.raises(ConfigurationError, match="region"):
+        source(region=region)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", region)
+    with pytest.raises(ConfigurationError, match="region"):
+        _ = source().region
+
+
+def test_the_bundle_of_a_profile_is_read_where_credentials_are(files: Files, tmp_path: Path) -> None:
+    files(config=f"[default]\nca_bundle={tmp_path}/ca.pem\n[profile other]\nca_bundle=~/ca.pem\n")
+    assert source().ca_bundle() == f"{tmp_path}/ca.pem"
+    assert source(profile="other", credentials=("id", "secret")).ca_bundle() == os.path.expanduser("~/ca.pem")
+    assert source(credentials=("id", "secret")).ca_bundle() is None
+
+
+def test_without_a_bundle_there_is_none(files: Files) -> None:
+    files(config="[default]\n")
+    assert source().ca_bundle() is None
+
+
 def test_the_region_given_wins_over_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_REGION", "eu-north-1")
     assert source(region="mine").region == "mine"

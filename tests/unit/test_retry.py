@@ -203,6 +203,22 @@ def test_full_jitter_reaches_from_zero_to_the_bound() -> None:
     assert classify(outcome, 3, 0.0, POLICY, 0.999).delay == pytest.approx(0.7992)
 
 
+@pytest.mark.parametrize(("asked", "pause"), [(0.0, 0.1), (0.05, 0.1), (5.0, 5.0), (60.0, 60.0), (1e9, 60.0)])
+def test_a_store_that_asks_for_time_is_given_it_within_bounds(asked: float, pause: float) -> None:
+    outcome = Outcome("PutObject", 503, "SlowDown", None)
+    assert classify(outcome, 1, 0.0, POLICY, 0.5, asked) == Decision(RETRY, pytest.approx(pause))
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "asked", "expected"),
+    [(0.0, 0.0, RETRY), (0.85, 0.0, RETRY), (0.95, 0.0, RAISE), (2.0, 0.0, RAISE), (0.0, 2.0, RAISE)],
+)
+def test_no_attempt_begins_that_the_deadline_would_cut(elapsed: float, asked: float, expected: Verdict) -> None:
+    policy = RetryPolicy(base_delay=0.1, deadline=1.0)
+    outcome = Outcome("GetObject", 503, "SlowDown", None)
+    assert classify(outcome, 1, elapsed, policy, 0.5, asked).verdict is expected
+
+
 @patient
 @given(outcomes, st.integers(1, 10), policies, st.floats(0, 1e9))
 def test_age_alone_never_changes_a_decision(

@@ -13,7 +13,7 @@ import s3dlio
 
 PACKAGE = Path(__file__).parent.parent.parent / "s3dlio"
 FLOORS = [
-    {"errors", "progress", "_memory", "_kept", "_upload_info"},
+    {"_redaction", "errors", "progress", "_memory", "_kept", "_upload_info"},
     {
         "config", "_buffers", "_views", "_tls", "_exchange", "_exchange_loop", "_uri", "_ranges", "_assembler", "_xml",
         "_retry", "_checksums", "_http", "_stragglers",
@@ -26,9 +26,9 @@ FLOORS = [
 ]  # fmt: skip
 # Neighbours on one floor that may know each other: the later ones the earlier ones.
 ORDER = [
-    "errors", "_kept", "config", "_uri", "_assembler", "_ranges", "_retry", "_checksums", "_xml", "_credentials",
-    "_signing", "_endpoint_state", "_series", "_client", "_default_service", "_operations", "_workers", "_completion",
-    "_upload", "_intake", "_download", "_many", "writer", "reader", "objects", "uploads",
+    "_redaction", "errors", "_kept", "config", "_uri", "_assembler", "_ranges", "_retry", "_checksums", "_xml",
+    "_credentials", "_signing", "_endpoint_state", "_series", "_client", "_default_service", "_operations", "_workers",
+    "_completion", "_upload", "_intake", "_download", "_many", "writer", "reader", "objects", "uploads",
     "client",
 ]  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.iterdir() if path.suffix in (".py", ".pyx"))

@@ -1,0 +1,207 @@
+"""A forked child uses the library at once, whatever its parent was doing; what is the parent's stays the parent's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from behaviours import Stall
+from peer import Peer, Rule
+from programs import MIB, run, started
+
+import s3dlio
+
+pytestmark = pytest.mark.skipif(
+    "S3DLIO_SANITIZED" in os.environ, reason="the sanitizer's allocator locks are not fork-safe"
+)
+RANGED = "range_optimization=True, range_threshold=0, chunk_size=65536"
+FORK = f"""
+import traceback
+def in_child(check, *, seconds=30):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(seconds)
+        status = 1
+        try:
+            check()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+def uses_everything():
+    data = b"child" * 20_000
+    assert client.put_bytes("s3://b/child", data).parts == 1
+    assert client.put_bytes("s3://b/parts", bytes(6 * MIB), part_size=5 * MIB).parts == 2
+    assert client.get("s3://b/child") == data
+    assert client.get("s3://b/there", {RANGED}) == bytes(9 << 16)
+    assert [bytes(view) for _, view in client.get_many(["s3://b/child"] * 3)] == [data] * 3
+    with client.writer("s3://b/child", part_size=5 * MIB) as w:
+        w.reserve(10)[:] = b"0123456789"
+        w.commit(10)
+        w.flush()
+    assert client.get("s3://b/child") == b"0123456789"
+"""
+
+
+@pytest.fixture
+def peer() -> Iterator[Peer]:
+    with Peer() as server:
+        server.store.put("b", "there", bytes(9 << 16))
+        yield server
+        assert server.store.orphans() == [], server.transcript()
+
+
+SITUATIONS = {
+    "nothing-was-done": "",
+    "idle": "uses_everything()",
+    "closed-client": "uses_everything(); client.close()",
+    "held-results": "held = client.get('s3://b/there'); many = client.get_many(['s3://b/there'] * 9)",
+    "open-reservation": "w = client.writer('s3://b/k', part_size=5 * MIB); mine = w.reserve(100)",
+    "waiting-bytes": "w = client.writer('s3://b/k', part_size=5 * MIB); w.write(b'x' * 100)",
+    "after-an-abort": "w = client.writer('s3://b/k', part_size=5 * MIB); w.write(bytes(6 * MIB)); w.abort()",
+    "after-an-error": "client.get_many(['s3://b/missing'] * 3, on_error='return')",
+}
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_a_child_uses_the_library_at_once(peer: Peer, situation: str) -> None:
+    run(peer, f"{FORK}{SITUATIONS[situation]}\nin_child(uses_everything)\nuses_everything()")
+
+
+@pytest.mark.parametrize("doing", ["upload", "ranges", "many"])
+def test_a_child_forked_in_the_middle_of_a_transfer_uses_the_library_and_the_parent_goes_on(
+    peer: Peer, doing: str
+) -> None:
+    call = {
+        "upload": "client.put_bytes('s3://b/k', b'p' * (11 * MIB), part_size=5 * MIB).total_bytes",
+        "ranges": f"len(client.get('s3://b/there', {RANGED}))",
+        "many": f"len(client.get_many(['s3://b/there'] * 5, {RANGED}))",
+    }[doing]
+    script = f"""{FORK}
+results = []
+thread = threading.Thread(target=lambda: results.append({call}))
+thread.start()
+sys.stdin.readline()  # the peer has them, and says nothing
+child = os.fork()
+if child == 0:
+    signal.alarm(30)
+    status = 1
+    try:
+        print("forked", flush=True)
+        sys.stdin.readline()
+        uses_everything()
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+thread.join(60)
+print(results)
+"""
+    stalled = (
+        Rule("UploadPart", key="k", do=Stall()) if doing == "upload" else Rule("GetObject", offset=1 << 16, do=Stall())
+    )
+    peer.play(stalled)
+    with started(peer, script) as process:
+        peer.wait_for(lambda: any(one.open and one.whole for one in peer.requests(stalled.operation)))
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("fork\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "forked\n"
+        peer.resume()  # the parent's transfer ends beside the child's own
+        out, err = process.communicate("go on\n", timeout=90)
+    assert process.returncode == 0, err
+    assert out.strip() == {"upload": f"[{11 * MIB}]", "ranges": f"[{9 << 16}]", "many": "[5]"}[doing]
+    if doing == "upload":
+        assert peer.store.versions("b", "k")[-1].data == b"p" * (11 * MIB)
+
+
+def test_every_use_of_the_parents_writer_or_sink_says_that_it_is_the_parents(peer: Peer) -> None:
+    script = f"""{FORK}
+writer = client.writer("s3://b/k", part_size=5 * MIB)
+writer.write(b"a" * (6 * MIB))
+reserving = client.writer("s3://b/r", part_size=5 * MIB)
+reserving.reserve(10)
+sink = client.sink("b", "s")
+sink.write_blocking(b"x" * 100)
+
+def refused():
+    for call in (
+        lambda: writer.write(b"x"), lambda: writer.write(bytearray(MIB), copy=False), writer.flush, writer.close,
+        writer.abort, lambda: writer.reserve(1), lambda: reserving.commit(1), writer.__enter__().flush,
+        lambda: sink.write_blocking(b"x"), lambda: sink.write_owned_blocking(b"x"), sink.finish_blocking,
+        sink.abort_blocking,
+    ):
+        try:
+            call()
+        except s3dlio.ForkedError as error:
+            assert "make a new one" in str(error)
+        else:
+            raise SystemExit(f"{{call}} was not refused")
+    writer.__exit__(ValueError, ValueError(), None)
+    writer.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+
+def drops_them():
+    global writer, reserving, sink
+    refused()
+    writer = reserving = sink = None
+    gc.collect()
+    uses_everything()
+
+def exits():
+    sys.exit(0)
+
+in_child(drops_them)
+child = os.fork()
+if child == 0:
+    sys.exit(0)  # with atexit, finalizers and all
+os.waitpid(child, 0)
+writer.write(b"b" * MIB)
+assert writer.close().total_bytes == 7 * MIB
+reserving.commit(10)
+assert reserving.close().total_bytes == 10
+assert sink.finish_blocking().total_bytes == 100
+"""
+    run(peer, script)
+    assert peer.store.versions("b", "k")[-1].data == b"a" * (6 * MIB) + b"b" * MIB
+    assert peer.requests("AbortMultipartUpload") == []
+
+
+def test_a_child_forked_while_every_lock_is_held_does_not_wait_for_them(peer: Peer) -> None:
+    """The thread that holds a lock does not exist in the child, and will never let go of it there."""
+    script = f"""{FORK}
+from contextlib import ExitStack
+from s3dlio import _client, _drivers, _payload, _workers
+uses_everything()
+service, process, drivers = client.service, _workers._process, _drivers.drivers()
+locks = [
+    _payload._lock, _client._default_lock, _drivers._lock, drivers._lock, process.workers._lock, process.open_lock,
+    process.reaper._lock, service._lock, service._quota._lock, service._pace._lock, service._credentials._lock,
+    service._connections._lock,
+]
+with ExitStack() as stack:
+    for lock in locks:
+        stack.enter_context(lock)
+    in_child(uses_everything)
+uses_everything()
+"""
+    run(peer, script)
+
+
+def test_no_lock_is_left_out_of_the_test_above() -> None:
+    """Locks of one transfer belong to the parent's objects, which a child may not use; all others are named there."""
+    package = Path(s3dlio.__file__).parent
+    found = {path.name for path in package.glob("*.py") if "threading.Lock()" in path.read_text(encoding="utf-8")}
+    process_wide = {
+        "_payload.py", "_client.py", "_drivers.py", "_workers.py", "_credentials.py", "_connections.py",
+        "_endpoint_state.py", "_stragglers.py",
+    }  # fmt: skip
+    of_a_transfer = {"_requests.py", "_upload.py", "writer.py"}
+    assert found == process_wide | of_a_transfer
