@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+FUZZ_READY := $(VENV)/.fuzz-ready
 NATIVE := $(wildcard s3dlio/*.pyx s3dlio/*.pxd)
 MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 MINIO := .cache/bin/minio
 URI ?=
 
-.PHONY: demo test test-faults minio lint docs-check dist-check bench bench-full sanitize clean
+.PHONY: demo test test-faults fuzz minio lint docs-check dist-check bench bench-full sanitize clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py $(URI)
@@ -19,6 +20,16 @@ test: $(STAMP)
 # More of the faults: fifty kills, longer state machines and stress.
 test-faults: $(STAMP)
 	S3DLIO_TEST_KILLS=50 S3DLIO_TESTS=full $(BIN)/python -m pytest -q --timeout 600 tests/faults tests/models
+
+# Coverage-guided fuzzing of the response-head scanner and of the XML reader, FUZZ_SECONDS each.
+FUZZ_SECONDS ?= 30
+fuzz: $(STAMP) $(FUZZ_READY)
+	$(BIN)/python tests/fuzz/run.py $(FUZZ_SECONDS)
+
+# Where there is no wheel of atheris, run.py says so.
+$(FUZZ_READY): $(STAMP)
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=2.3' 'setuptools>=77' 'cython>=3.2'
+	touch $@
 
 # The environment: made once, and again when what it is made from changes.
 $(STAMP): pyproject.toml setup.py $(NATIVE)
