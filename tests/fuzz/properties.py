@@ -6,6 +6,7 @@ corpus. Each compares with another reading of the same bytes: httptools, RFC 911
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import re
@@ -154,10 +155,8 @@ def check_document(data: bytes) -> None:
     """Each reader gives a document or `MalformedResponse`, and never more text than came: no entity was expanded."""
     found = [_xml.parse_error(data)]
     for parse in PARSERS:
-        try:
+        with contextlib.suppress(_xml.MalformedResponse):
             found.append(parse(data))
-        except _xml.MalformedResponse as error:
-            assert str(error)
     for document in found:
         assert sum(map(len, _texts(document))) <= len(data)
     _check_round_trip(data)

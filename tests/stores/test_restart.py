@@ -4,39 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from servers import KEYS, SKIPPED, free_port, minio_binary, wait_for_port
+from servers import KEYS, SKIPPED, Restartable, minio_binary
 
 import s3dlio
 from s3dlio import RetryPolicy
 
 MIB = 1 << 20
 DATA = np.random.default_rng(5).integers(0, 256, 60 * MIB, dtype=np.uint8).tobytes()
-
-
-class Restartable:
-    """A MinIO of our own, on one port and one folder."""
-
-    def __init__(self, binary: str, folder: str) -> None:
-        self.port = free_port()
-        self._command = [binary, "server", "--quiet", "--address", f"127.0.0.1:{self.port}", folder]
-        self._environment = {**os.environ, "MINIO_ROOT_USER": KEYS[0], "MINIO_ROOT_PASSWORD": KEYS[1]}
-        self.start()
-
-    def start(self) -> None:
-        nowhere = subprocess.DEVNULL
-        self._process = subprocess.Popen(self._command, env=self._environment, stdout=nowhere, stderr=nowhere)
-        wait_for_port(self.port, self._process)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait(20)
 
 
 @pytest.fixture
