@@ -62,7 +62,24 @@ def test_an_upload_survives_a_restart(restartable: Restartable, client: s3dlio.C
     info = writer.close()
     assert client.get("s3://bucket/key") == DATA
     assert client.stat("s3://bucket/key").checksum == info.checksum
-    assert client.list_uploads("s3://bucket") == []
+    assert client.list_uploads("s3://bucket/key") == []
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_an_upload_left_behind_is_found_after_a_restart(restartable: Restartable, client: s3dlio.Client) -> None:
+    left = client.writer("s3://bucket/key", part_size=5 * MIB, abort_on_drop=False)
+    left.write(DATA[: 10 * MIB])
+    left.flush()
+    restartable.kill()
+    restartable.start()
+    assert [one.upload_id for one in client.list_uploads("s3://bucket/key")] == [left.upload_id]
+    assert left.upload_id is not None
+    resumed = client.resume("s3://bucket/key", left.upload_id)
+    assert resumed.resume_offset == 10 * MIB
+    resumed.write(DATA[10 * MIB :])
+    resumed.close()
+    assert client.get("s3://bucket/key") == DATA
+    assert client.list_uploads("s3://bucket/key") == []
 
 
 def test_a_download_survives_a_restart(restartable: Restartable, client: s3dlio.Client) -> None:
