@@ -264,13 +264,17 @@ class Download:
         self._range_done(wanted)
 
     def _fetch_checksum(self) -> None:
-        """A worker's task beside the ranges: the whole object's checksum, if it is of the version being read."""
+        """A worker's task beside the ranges: the whole object's checksum.
+
+        A successor's says nothing of the bytes being read, and theirs cannot be asked for any more.
+        """
         try:
             headers = _operations.head_object(
                 self._service, self._location, version_id=self._version_id, cancel=self._scope
             )
-            if _operations.bare_etag(headers.get("etag")) == self._etag:
-                self._expected = _operations.full_object_checksum(headers)
+            if _operations.bare_etag(headers.get("etag")) != self._etag:
+                raise self._changed_error("before its checksum was known")
+            self._expected = _operations.full_object_checksum(headers)
         except BaseException as error:
             self._fail(error)
         finally:
