@@ -9,7 +9,7 @@ MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 MINIO := .cache/bin/minio
 URI ?=
 
-.PHONY: demo test test-faults fuzz minio lint docs-check dist-check bench bench-full sanitize clean
+.PHONY: demo test test-faults fuzz stress soak nightly minio lint docs-check dist-check bench bench-full sanitize clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py $(URI)
@@ -19,7 +19,7 @@ test: $(STAMP)
 
 # More of the faults: fifty kills, longer state machines and stress.
 test-faults: $(STAMP)
-	S3DLIO_TEST_KILLS=50 S3DLIO_TESTS=full $(BIN)/python -m pytest -q --timeout 600 tests/faults tests/models
+	S3DLIO_TEST_KILLS=50 S3DLIO_TESTS=full $(BIN)/python -m pytest -q --timeout 600 tests/faults tests/models tests/soak
 
 # Coverage-guided fuzzing of the response-head scanner and of the XML reader, FUZZ_SECONDS each.
 FUZZ_SECONDS ?= 30
@@ -30,6 +30,23 @@ fuzz: $(STAMP) $(FUZZ_READY)
 $(FUZZ_READY): $(STAMP)
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=2.3' 'setuptools>=77' 'cython>=3.2'
 	touch $@
+
+# Threads on one writer, and collections at random points, STRESS_SECONDS each.
+STRESS_SECONDS ?= 20
+stress: $(STAMP)
+	S3DLIO_STRESS_SECONDS=$(STRESS_SECONDS) $(BIN)/python -m pytest -q tests/models/test_threads.py
+
+# Everything at once for MINUTES, against the scripted peer and MinIO; then the stores are asked what was lost. SEED=N repeats one.
+MINUTES ?= 10
+SEED ?=
+soak: $(STAMP) $(FUZZ_READY) $(MINIO)
+	$(BIN)/python tests/soak $(MINUTES) $(SEED)
+
+# What takes too long for every change.
+nightly:
+	$(MAKE) stress STRESS_SECONDS=600
+	$(MAKE) soak
+	$(MAKE) fuzz FUZZ_SECONDS=600
 
 # The environment: made once, and again when what it is made from changes.
 $(STAMP): pyproject.toml setup.py $(NATIVE)

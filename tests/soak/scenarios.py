@@ -256,7 +256,6 @@ def killed_writer(turn: Turn) -> None:
     for _ in range(TRIES):
         killed = run_program(turn, "write", [content], turn.dice.uniform(0.0, 0.4) if kills < wanted else None)
         kills += killed
-        print("DEBUG kill", turn.name, killed, round(time.monotonic()%1000,1))
         if killed and not turn.place.versions(turn.name):
             continue
         if turn.place.versions(turn.name):

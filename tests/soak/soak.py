@@ -63,9 +63,7 @@ class Soak:
                 places = self.open(number, tls if number % 2 else None)
                 try:
                     self.act(places, number, min(end, time.monotonic() + ROUND))
-                    t = time.monotonic()
                     self.audit(places)
-                    print("DEBUG audit", time.monotonic() - t)
                 finally:
                     for place in places:
                         place.close()
@@ -114,9 +112,7 @@ class Soak:
         place = places[-1] if scenario is restart else dice.choice(places)
         turn = Turn(place, dice, self.counts, f"{scenario.__name__}-{name}")
         try:
-            t = time.monotonic()
             scenario(turn)
-            print("DEBUG took", turn.name, place.name, round(time.monotonic() - t, 1))
         except BaseException:
             self.broken.append(f"{turn.name} on {place.name}:\n{traceback.format_exc()}")
         self.counts.add("scenarios")
