@@ -1,4 +1,4 @@
-"""What runs beside the scenarios of a soak, in processes of its own: the state machines, and the fuzz targets.
+"""What runs beside the scenarios of a soak, in processes of its own: state machines, fuzz targets, a busy collector.
 
 One after the other until the time is up; what they have counted is added to the soak's counts.
 """
@@ -22,6 +22,7 @@ from counts import Counts
 
 ROOT = Path(__file__).parent.parent.parent
 FUZZ_SECONDS = 10
+COLLECTOR_SECONDS = 5
 LONGEST = 900.0  # seconds that one of them may take on a busy machine
 
 
@@ -48,11 +49,10 @@ class Beside:
 
     def _work(self) -> None:
         for number in count():
-            if time.monotonic() > self._end or self.broken:
-                return
-            self._fuzz(self._seed + number)
-            if time.monotonic() < self._end:
-                self._search(self._seed + number)
+            for run in (self._fuzz, self._search, self._collect):
+                if time.monotonic() > self._end or self.broken:
+                    return
+                run(self._seed + number)
 
     def _search(self, seed: int) -> None:
         """The state machines of writer and reader."""
@@ -71,8 +71,15 @@ class Beside:
         for executions in re.findall(r"(\d+) executions", out):
             self._counts.add("fuzz executions", int(executions))
 
+    def _collect(self, _: int) -> None:
+        """Writers, views and reservations dropped in cycles, while the collector runs at random points."""
+        out = self._run(["-W", "ignore", "tests/models/stress.py", "collector", str(COLLECTOR_SECONDS)], {})
+        told = json.loads(out or "{}")
+        self._counts.add("writers left to the collector", told.get("dropped", 0))
+
     def _run(self, command: list[str], extra: dict[str, str]) -> str:
-        environment = {**os.environ, **extra}
+        path = os.pathsep.join(filter(None, sys.path))
+        environment = {**os.environ, "PYTHONPATH": path, **extra}
         ended = subprocess.run(
             [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=LONGEST,
             check=False,
