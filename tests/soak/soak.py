@@ -121,14 +121,17 @@ class Soak:
         """Asks the stores; their numbers are added to the soak's."""
         for place in places:
             place.settle()
-            self.verdict.add(place.ledger.audit(place))
+            found = place.ledger.audit(place)
+            for finding in found.findings:
+                print(finding, flush=True)
+            self.verdict.add(found)
 
     def report(self) -> int:
         """Prints what was done and found, the verdict last; the exit status."""
         done = self.counts["uploads"] > 0 and self.counts["downloads"] > 0
         if not done:
             self.broken.append("nothing was uploaded, or nothing downloaded: that proves nothing")
-        for line in (*self.broken, *self.verdict.findings):
+        for line in self.broken:
             print(line)
         self.counts.add("objects compared with what was written", self.verdict.objects)
         self.counts.add("bytes compared with what was written", self.verdict.bytes)
