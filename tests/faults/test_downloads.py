@@ -230,6 +230,14 @@ def test_a_changed_byte_is_a_checksum_mismatch(
         read(client)
 
 
+def test_a_changed_byte_in_a_first_range_that_is_the_whole_object_is_a_mismatch(peer: Peer, client: Client) -> None:
+    peer.store.put("b", "k", DATA[:CHUNK])
+    assert client.get(URI, **RANGED) == DATA[:CHUNK]
+    peer.play(Rule(GET, do=CorruptResponse(at=77)))
+    with pytest.raises(s3dlio.ChecksumMismatchError):
+        client.get(URI, **RANGED)
+
+
 @ways
 def test_a_wrong_checksum_is_a_mismatch(peer: Peer, client: Client, read: Read, offset: int | None) -> None:
     peer.play(Rule(GET, do=WrongChecksum()), Rule("HeadObject", do=WrongChecksum()))
