@@ -100,7 +100,7 @@ sanitize: $(STAMP)
 	cd $(SANITIZED) && S3DLIO_SANITIZE=1 $(abspath $(BIN))/python setup.py -q build_ext --inplace
 	cd $(SANITIZED) && PYTHONPATH=. LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" \
 	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 PYTHONMALLOC=malloc S3DLIO_SANITIZED=1 \
-	  $(abspath $(BIN))/python -m pytest -q -p no:cacheprovider tests/unit tests/protocol tests/lifecycle
+	  $(abspath $(BIN))/python -m pytest -q -p no:cacheprovider tests/unit tests/protocol tests/lifecycle tests/fuzz
 
 clean:
 	rm -rf build dist $(VENV) *.egg-info s3dlio/*.so s3dlio/_buffers.c s3dlio/_views.c s3dlio/_exchange.c
