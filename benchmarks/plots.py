@@ -15,6 +15,7 @@ from .case import OPERATIONS
 Row = dict[str, Any]
 _OURS, _ORIGINAL, _FLOOR, _OTHER = "#1b6ca8", "#d1603d", "#b5b5b5", "#7fa99b"
 _DPI = 110
+UNITS = {"peak_added_mib": "memory added, MiB"}
 
 
 def available() -> bool:
@@ -76,12 +77,14 @@ def bars(rows: Sequence[Row], labels: dict[str, str], title: str, path: Path) ->
     _save(figure, path, title)
 
 
-def lines(rows: Sequence[Row], labels: dict[str, str], axis_label: str, title: str, path: Path) -> None:
+def lines(
+    rows: Sequence[Row], labels: dict[str, str], axis_label: str, title: str, path: Path, shown: str = ""
+) -> None:
     """One panel for each operation, one line for each contender, over the values of the sweep."""
     operations = list(dict.fromkeys(row["operation"] for row in rows))
     figure, axes = _figure(len(operations), 3.6)
     for axis, operation in zip(axes, operations, strict=True):
-        field, unit = _measure(operation)
+        field, unit = (shown, UNITS[shown]) if shown else _measure(operation)
         mine = [row for row in rows if row["operation"] == operation]
         ticks = list(dict.fromkeys(row["value"] for row in mine))
         for contender in dict.fromkeys(row["contender"] for row in mine):

@@ -28,12 +28,15 @@ LARGE: tuple[Column, ...] = (
     ("Memory added, MiB", "peak_added_mib", 1, 0),
     ("Peak RSS, MiB", "peak_rss_mib", 1, 0),
     ("Context switches/GiB", "switches_per_gib", 1, 0),
+    ("System calls/GiB", "syscalls_per_gib", 1, 0),
 )
 SMALL: tuple[Column, ...] = (
     ("objects/s", "objects_per_s", 1, 0),
     ("CPU us/object", "cpu_us_per_object", 1, 0),
+    ("GiB/s", "gib_per_s", 1, 2),
     ("Memory added, MiB", "peak_added_mib", 1, 0),
     ("Peak RSS, MiB", "peak_rss_mib", 1, 0),
+    ("System calls/object", "syscalls_per_object", 1, 1),
 )
 START: tuple[Column, ...] = (
     ("import, ms", "import_s", 1000, 0),
@@ -97,7 +100,7 @@ def _cell(values: dict[str, float] | None, factor: float, digits: int) -> str:
     if values is None:
         return ""
     low, middle, high = (f"{factor * values[name]:,.{digits}f}" for name in ("min", "median", "max"))
-    return f"{middle} ({low}-{high})"
+    return middle if low == high else f"{middle} ({low}-{high})"
 
 
 def conditions(facts: Row, setup: Row) -> str:
