@@ -15,14 +15,19 @@ from .peers import Contender
 from .store import Store
 
 GIB = 1 << 30
-_START_S = 1.2  # an interpreter, its imports, a client
-_PATTERN_S = 0.5  # for each GiB of content that is made or checked
-_STORE_S = 12.0  # a server, its first objects, memory touched
-# GiB/s and objects/s, roughly, with what the server does between transfers; for ours and floors, and for others.
-_SPEEDS = {"discard": (4.0, 1.3), "minio": (0.7, 0.5), "minio-tls": (0.3, 0.25), "nginx": (0.5, 0.4)}
-_SINGLE_LIMITED = 0.045
-_OBJECTS = (8000.0, 2500.0)
-_SLOW = ("boto3", "minio", "s3fs", "pyarrow")
+_START_S = 0.5  # an interpreter, its imports, a client
+_PATTERN_S = 0.7  # for each GiB of content that is made or checked
+_STORE_S = 5.0  # a server, its first objects, memory touched
+# GiB/s, roughly, with what the server does between transfers: of ours and floors, of most, and of the slow ones.
+_SPEEDS = {
+    "discard": (4.5, 1.7, 0.5),
+    "minio": (0.9, 0.7, 0.4),
+    "minio-tls": (0.35, 0.3, 0.2),
+    "nginx": (0.7, 0.5, 0.4),
+}
+_SINGLE_LIMITED = 0.047
+_OBJECTS_PER_S = (8000.0, 5000.0, 1000.0)
+_SLOW = ("boto3", "minio", "s3fs", "pyarrow", "s3torchconnectorclient")
 
 Key = tuple[str, ...]
 
@@ -42,14 +47,12 @@ def of_process(contender: Contender, store: str, case: Case) -> float:
     """Seconds, where nothing is known."""
     if case.operation == "start":
         return _START_S
-    first = 0 if contender.is_floor or contender.name.startswith("ours") else 1
-    slow = 3.0 if contender.name.startswith(_SLOW) and contender.name != "boto3-crt" else 1.0
-    speed = _SPEEDS[store][first] / (slow if store == "discard" else 1)
-    if store == "nginx" and not case.ranged:
-        speed = _SINGLE_LIMITED
-    transfer = case.moved / GIB / speed
-    if case.count > 100:
-        transfer = max(transfer, case.count * slow / _OBJECTS[first])
+    ours = contender.is_floor or contender.name.startswith("ours")
+    kind = 0 if ours else 2 if contender.name.startswith(_SLOW) else 1
+    limited = store == "nginx" and not case.ranged
+    transfer = case.moved / GIB / (_SINGLE_LIMITED if limited else _SPEEDS[store][kind])
+    if case.count > 100 and not contender.is_floor:
+        transfer = max(transfer, case.count / _OBJECTS_PER_S[kind])
     made = min(case.held, case.moved) / GIB * _PATTERN_S
     return _START_S + made + (case.warmups + case.repeats) * transfer
 

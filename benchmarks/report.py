@@ -118,7 +118,7 @@ def conditions(facts: Row, setup: Row) -> str:
 
 def table(rows: Sequence[Row], labels: dict[str, str]) -> str:
     """One table of rows whose operations have the same columns."""
-    shown = columns(rows[0]["operation"])
+    shown = [column for column in columns(rows[0]["operation"]) if any(column[1] in row for row in rows)]
     heads = ["Operation", "Library", *(column[0] for column in shown)]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for row in rows:

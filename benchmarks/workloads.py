@@ -59,14 +59,15 @@ LIMITED_ABOUT = "From a server that gives each connection 50 MB/s, ranges of 8 M
 
 LARGE = ("put-write-borrowed", "get", "get-ranged")
 PAIR = ("ours", "original")
-FAST = ("ours", "original", "obstore", "s3torchconnectorclient", "boto3-crt")
+FAST = ("ours", "original", "obstore", "s3torchconnectorclient")
 # Those that are so slow that they get smaller objects and fewer turns.
-SLOW = ("boto3", "boto3-unchecked", "boto3-crc64nvme", "minio", "pyarrow", "s3fs")
+SLOW = ("boto3", "boto3-crt", "minio", "pyarrow", "s3fs")
+SLOW_BY_CHECK = ("boto3-unchecked", "boto3-crc64nvme")
 UPLOADERS = (*FAST, "original-unsigned", "ours-unchecked", "obstore-unsigned", "obstore-crc64nvme")
 LARGE_FLOORS = tuple(
     f"{name}-{threads}t"
     for name, counts in (
-        ("floor-put", (1, 2, 4)),
+        ("floor-put", (2, 4)),
         ("floor-put-crc", (1, 2, 4)),
         ("floor-get-discard", (2,)),
         ("floor-get-warm", (1, 2, 4)),
@@ -98,10 +99,20 @@ def _sweep(size: int, group: str, values: tuple[int, ...], field: str, unit: int
     return tuple(cases)
 
 
-def _thresholds(size: int, count: int, warmups: int) -> tuple[Case, ...]:
-    base = Case("get-each", size, count=count, range_size=None, warmups=warmups, repeats=1, group="threshold")
-    tried = tuple(replace(base, threshold=value * MIB, value=f"{value} MiB") for value in (8, 16, 32, 64, 128))
+def _thresholds(size: int, count: int) -> tuple[Case, ...]:
+    """The original without ranges and at its default only."""
+    base = Case("get-each", size, count=count, range_size=None, warmups=0, repeats=1, group="threshold")
+    tried = []
+    for value in (8, 16, 32, 64, 128):
+        by = PAIR if value == 64 else ("ours",)
+        tried.append(replace(base, threshold=value * MIB, value=f"{value} MiB", by=by))
     return (replace(base, value="off"), *tried)
+
+
+def _slow(size: int) -> tuple[Case, ...]:
+    """get() by those only that cannot do better."""
+    put, one, ranged = _large(size, "put-write-borrowed", "get", "get-ranged", repeats=1)
+    return (put, replace(one, by=("ours", "minio")), ranged)
 
 
 def _small(count: int, size: int = 4096) -> tuple[Case, ...]:
@@ -131,8 +142,8 @@ def _growing() -> tuple[Case, ...]:
     """Each GiB of an upload is to cost the same memory."""
     return tuple(
         Case(operation, gib * GIB, warmups=0, repeats=1, group="memory", value=f"{gib} GiB")
-        for operation in ("put-reserve", "put-again")
-        for gib in (1, 5, 10, 50)
+        for operation, sizes in (("put-reserve", (1, 5, 10, 50)), ("put-again", (1, 50)))
+        for gib in sizes
     )
 
 
@@ -185,7 +196,8 @@ def full() -> list[Workload]:
             "Large objects",
             about,
             (
-                *_writer(GIB, "put-reserve", "put-write", by=UPLOADERS),
+                *_writer(GIB, "put-reserve", by=UPLOADERS),
+                *_writer(GIB, "put-write", by=PAIR),
                 *_writer(GIB, "put-reserve-unfilled", by=("ours",)),
                 *_large(GIB, "put-write-borrowed", "get", "get-ranged", "get-into"),
             ),
@@ -213,9 +225,18 @@ def full() -> list[Workload]:
             "others",
             "Large objects, the slower clients",
             ABOUT.format(size="256 MiB") + DEFAULTS,
-            _large(256 * MIB, *LARGE, repeats=1),
+            _slow(256 * MIB),
+            ("ours", *SLOW, *SLOW_BY_CHECK),
+            ("discard",),
+            pairs=2,
+        ),
+        Workload(
+            "others",
+            "Large objects, the slower clients",
+            ABOUT.format(size="256 MiB") + DEFAULTS,
+            _slow(256 * MIB),
             ("ours", *SLOW),
-            ("discard", "minio", "minio-tls"),
+            ("minio", "minio-tls"),
             pairs=2,
         ),
         Workload(
@@ -223,7 +244,7 @@ def full() -> list[Workload]:
             "Small objects",
             SMALL_ABOUT.format(count="10,000", size="4 KiB"),
             _small(10_000),
-            ("ours", "original", "obstore", "s3torchconnectorclient", *SMALL_FLOORS),
+            (*PAIR, "obstore", *SMALL_FLOORS),
             ("discard",),
             traced=True,
         ),
@@ -232,7 +253,7 @@ def full() -> list[Workload]:
             "Small objects",
             SMALL_ABOUT.format(count="2,000", size="4 KiB"),
             _small(2000),
-            ("ours", "original", "obstore"),
+            (*PAIR, "obstore"),
             ("minio",),
             pairs=3,
         ),
@@ -241,7 +262,7 @@ def full() -> list[Workload]:
             "Small objects, the slower clients",
             SMALL_ABOUT.format(count="2,000", size="4 KiB"),
             _small(2000),
-            ("ours", "boto3", "boto3-crt", "minio", "pyarrow", "s3fs"),
+            ("ours", "s3torchconnectorclient", *SLOW),
             ("discard",),
             pairs=2,
         ),
@@ -249,7 +270,7 @@ def full() -> list[Workload]:
             "threshold",
             "Range threshold",
             THRESHOLD_ABOUT.format(count=16),
-            _thresholds(148 * MIB, 16, 1),
+            _thresholds(148 * MIB, 16),
             PAIR,
             ("minio",),
             "Threshold",
@@ -258,7 +279,7 @@ def full() -> list[Workload]:
             "threshold",
             "Range threshold",
             THRESHOLD_ABOUT.format(count=2) + " Each connection has 50 MB/s.",
-            _thresholds(148 * MIB, 2, 0),
+            _thresholds(148 * MIB, 2),
             PAIR,
             ("nginx",),
             "Threshold",
@@ -268,10 +289,10 @@ def full() -> list[Workload]:
             "A store that limits each connection",
             LIMITED_ABOUT,
             (
-                Case("get", 128 * MIB, warmups=0, repeats=1, value="128 MiB", by=(*PAIR, "obstore")),
+                Case("get", 128 * MIB, warmups=0, repeats=1, value="128 MiB", by=PAIR),
                 Case("get-ranged", GIB, warmups=0, repeats=1, value="1 GiB"),
             ),
-            (*FAST, "pyarrow"),
+            (*FAST, "boto3-crt", "pyarrow"),
             ("nginx",),
         ),
         Workload(
@@ -282,7 +303,7 @@ def full() -> list[Workload]:
             (*PAIR, "floor-get-warm-2t"),
             ("discard",),
             "Part or range",
-            pairs=3,
+            pairs=2,
         ),
         Workload(
             "in-flight",
@@ -292,7 +313,7 @@ def full() -> list[Workload]:
             PAIR,
             ("discard",),
             "Requests",
-            pairs=3,
+            pairs=2,
         ),
         Workload(
             "memory",
@@ -317,7 +338,7 @@ def full() -> list[Workload]:
             "Start",
             START_ABOUT,
             (Case("start", 4096),),
-            (*FAST, "boto3", "minio", "pyarrow", "s3fs"),
+            (*FAST, *SLOW),
             ("discard",),
         ),
         Workload(
@@ -325,7 +346,7 @@ def full() -> list[Workload]:
             "Uploads and downloads as in public benchmarks",
             "From and to memory, by a fresh process, without a transfer before: in parts of 16 MiB, ranges of 8 MiB.",
             _public(),
-            FAST,
+            ("ours", "obstore", "boto3-crt"),
             ("discard",),
             pairs=1,
         ),
