@@ -109,8 +109,8 @@ def conditions(facts: Row, setup: Row) -> str:
         f"Measured {facts['date']} at commit {facts['commit']} on {facts['cores']} cores of {facts['cpu']}, "
         f"{facts['memory_gib']} GiB, Linux {facts['kernel']}; load before: {facts['load_before']:.2f}.",
         "Versions: " + ", ".join(f"{name} {version}" for name, version in setup["versions"].items()) + ".",
-        f"{setup['settings']} {setup['pairs']} turns, in each of which every contender had one process with "
-        f"{setup['warmups']} warm-up and {setup['repeats']} measured transfers. "
+        f"{setup['settings']} Turns: {setup['pairs']}; in each, every contender had one process. Transfers of a "
+        f"process: {setup['warmups']} to warm up, {setup['repeats']} measured. "
         "Median (least-greatest) of the processes.",
     ]
     return "\n".join(lines)

@@ -129,9 +129,9 @@ def render(folder: Path) -> Path:
         if drawn:
             image = file.with_suffix(".png")
             if setup["axis"]:
-                plots.lines(rows, setup["contenders"], setup["axis"], title, image, setup.get("shown", ""))
+                plots.lines(rows, setup["contenders"], setup["axis"], title, image, setup["shown"])
             else:
-                plots.bars(rows, setup["contenders"], title, image)
+                plots.bars(rows, setup["contenders"], title, image, setup["shown"])
             parts += [f"![{title}]({image.name})", ""]
         if setup.get("workload") == "threshold":
             parts += [goals.threshold_table(rows, setup["contenders"]), ""]

@@ -348,6 +348,7 @@ def full() -> list[Workload]:
             _public(),
             ("ours", "obstore", "boto3-crt"),
             ("discard",),
+            shown="gib_per_s",
             pairs=1,
         ),
     ]
