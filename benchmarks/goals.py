@@ -122,19 +122,15 @@ class Runs:
         return []
 
     def opponents(self, race: Race) -> Iterator[tuple[str, list[Run], list[Run]]]:
-        """Label, our runs and theirs, for each opponent that took turns with ours."""
+        """Label, our runs and theirs, for each opponent that took turns with ours. What has a value is of a sweep."""
         for labels, runs in self.files:
-            here = [run for run in runs if run["store"] == race.store and not run["group"]]
+            here = [run for run in runs if run["store"] == race.store and not run["group"] and not run["value"]]
             ours = [run for run in here if run["contender"] == "ours" and run["operation"] == race.ours]
             for contender in race.contenders:
                 for operation in race.operations:
-                    theirs = [r for r in here if r["contender"] == contender and r["operation"] == operation]
-                    for value in dict.fromkeys(run["value"] for run in theirs):
-                        our, their = (
-                            sorted((r for r in some if r["value"] == value), key=_turn) for some in (ours, theirs)
-                        )
-                        if our and their:
-                            yield labels[contender], our, their
+                    theirs = [run for run in here if (run["contender"], run["operation"]) == (contender, operation)]
+                    if ours and theirs:
+                        yield labels[contender], sorted(ours, key=_turn), sorted(theirs, key=_turn)
 
 
 def _turn(run: Run) -> int:

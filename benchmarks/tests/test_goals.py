@@ -65,14 +65,15 @@ def test_floor_counts_with_its_best_number_of_threads():
     assert row.reached is False
 
 
-def test_sweep_is_no_opponent():
-    swept = [run("ours", 9.0, group="part-size", value="5 MiB", cpu=0.1), run("original", 1.0, group="part-size")]
-    assert against_original(file(*swept)).reached is None
+@pytest.mark.parametrize("labels", [{"group": "part-size"}, {"value": "10 x 512 MiB"}], ids=str)
+def test_case_of_a_sweep_is_no_opponent(labels):
+    assert against_original(file(run("ours", 9.0, cpu=0.1, **labels), run("original", 1.0, **labels))).reached is None
 
 
-def test_unsigned_peer_is_no_opponent_of_a_checked_write():
+@pytest.mark.parametrize("unchecked", ["obstore-unsigned", "s3torchconnectorclient"])
+def test_peer_without_a_check_is_no_opponent_of_a_checked_write(unchecked):
     runs = [run("ours", 2.0, operation="put-write", cpu=0.1), run("obstore", 1.0, operation="put-write-borrowed")]
-    runs.append(run("obstore-unsigned", 9.0, operation="put-write-borrowed"))
+    runs.append(run(unchecked, 9.0, operation="put-write-borrowed"))
     assert verdict(goals.verdicts([file(*runs)]), "PUT, write(memoryview), one copy").reached is True
 
 
