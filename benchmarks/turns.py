@@ -107,11 +107,11 @@ def run(
                         bar.skip(pairs - turn)
                         _leave_out(results, store, case, contender, str(error))
                         continue
-                    one = _labels(store, case, contender) | {"turn": turn} | numbers
-                    one["store_peak_mib"] = measurement.peak_used >> 20
-                    one["wall_s"] = time.monotonic() - began
-                    results.runs.append(one)
-                    bar.step(progress.line(one))
+                    found = _labels(store, case, contender) | {"turn": turn} | numbers
+                    found["store_peak_mib"] = measurement.peak_used >> 20
+                    found["wall_s"] = time.monotonic() - began
+                    results.runs.append(found)
+                    bar.step(progress.line(found))
                     if measurement.peak_used > STORE_LIMIT:
                         raise RuntimeError(f"{store.name} took {measurement.peak_used >> 20} MiB of memory")
             if traced and syscalls.available():
