@@ -52,7 +52,8 @@ def of_process(contender: Contender, store: str, case: Case) -> float:
     limited = store == "nginx" and not case.ranged
     transfer = case.moved / GIB / (_SINGLE_LIMITED if limited else _SPEEDS[store][kind])
     if case.count > 100 and not contender.is_floor:
-        transfer = max(transfer, case.count / _OBJECTS_PER_S[kind])
+        pace = 1 if kind == 2 and contender.name == "s3torchconnectorclient" else kind
+        transfer = max(case.moved / GIB / 4, case.count / _OBJECTS_PER_S[pace])
     made = min(case.held, case.moved) / GIB * _PATTERN_S
     return _START_S + made + (case.warmups + case.repeats) * transfer
 
