@@ -135,6 +135,7 @@ class Measurement:
 
     def _detach(self) -> None:
         servers.detach()
+        machine.go_first()
         if self.traced:
             syscalls.allow()
 
