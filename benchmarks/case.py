@@ -21,8 +21,8 @@ OPERATIONS = {
     "get-ranged": "GET, parallel ranges",
     "get-into": "GET, parallel ranges, into warm memory of the caller",
     "get-each": "GET, one object after the other",
-    "get-many": "GET, many small objects",
-    "put-many": "PUT, many small objects",
+    "get-many": "GET, many objects",
+    "put-many": "PUT, many objects",
     "start": "import, and the first bytes",
 }
 

@@ -13,7 +13,8 @@ from typing import Any
 from .case import OPERATIONS
 
 Row = dict[str, Any]
-_OURS, _ORIGINAL, _FLOOR, _OTHER = "#1b6ca8", "#d1603d", "#b5b5b5", "#7fa99b"
+_COLORS = {"ours": "#1b6ca8", "ours-": "#7fb6de", "original": "#d1603d", "original-": "#eeb09b", "floor-": "#b5b5b5"}
+_OTHER = "#7fa99b"
 _DPI = 110
 _WIDTH, _BAR = 11.0, 0.26  # inches
 _MILLISECONDS = ("import_s", "first_get_s")
@@ -34,9 +35,9 @@ def available() -> bool:
 
 
 def _color(contender: str) -> str:
-    if contender.startswith("floor"):
-        return _FLOOR
-    return _OURS if contender.startswith("ours") else _ORIGINAL if contender.startswith("original") else _OTHER
+    """A library's own color, and a lighter one for it with other settings."""
+    name, dash, _ = contender.partition("-")
+    return _COLORS.get(name + dash, _OTHER)
 
 
 def _whiskers(values: Sequence[dict[str, float]]) -> list[list[float]]:
@@ -123,7 +124,7 @@ def lines(
                 marker="o",
                 capsize=3,
             )
-        axis.set_xticks(range(len(ticks)), ticks, fontsize=8)
+        axis.set_xticks(range(len(ticks)), [tick.removesuffix(" in flight") for tick in ticks], fontsize=8)
         axis.set_ylim(bottom=0)
         axis.set_xlabel(axis_label)
         axis.set_ylabel(UNITS[field])

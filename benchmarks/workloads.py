@@ -122,11 +122,13 @@ def _small(count: int, size: int = 4096) -> tuple[Case, ...]:
 
 def _public() -> tuple[Case, ...]:
     """Upload and download of 5 GiB in one object, in 10, and in 10,000 (so 2.4 GiB), one transfer each."""
+    by = ("ours", "obstore", "boto3-crt")
     one, few, many = "1 x 5 GiB", "10 x 512 MiB", "10,000 x 256 KiB"
-    whole, objects, small = Case("", 5 * GIB), Case("", 512 * MIB, count=10), Case("", 256 << 10, count=10_000)
+    whole, objects = Case("", 5 * GIB, by=by), Case("", 512 * MIB, count=10, by=by)
+    small = Case("", 256 << 10, count=10_000, in_flight=64)
     shapes = ((one, whole, "put-write-borrowed", "get-ranged"), (few, objects, "put-many", "get-many"))
     cases = []
-    for label, case, put, get in (*shapes, (many, replace(small, in_flight=64), "put-many", "get-many")):
+    for label, case, put, get in (*shapes, (many, small, "put-many", "get-many")):
         for operation in (put, get):
             cases.append(replace(case, operation=operation, value=label, warmups=0, repeats=1))
     return tuple(cases)
@@ -313,7 +315,7 @@ def full() -> list[Workload]:
             _sweep(GIB // 2, "in-flight", (1, 2, 4, 8, 16, 32, 64), "in_flight", 1, "put-reserve", "get-ranged"),
             PAIR,
             ("discard",),
-            "Requests",
+            "Requests in flight",
             pairs=2,
         ),
         Workload(
@@ -348,7 +350,7 @@ def full() -> list[Workload]:
             "Uploads and downloads as in public benchmarks",
             "From and to memory, by a fresh process, without a transfer before: in parts of 16 MiB, ranges of 8 MiB.",
             _public(),
-            ("ours", "obstore", "boto3-crt"),
+            (*PAIR, "obstore", "boto3-crt"),
             ("discard",),
             shown="gib_per_s",
             pairs=1,
