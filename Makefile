@@ -9,7 +9,8 @@ MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 MINIO := .cache/bin/minio
 URI ?=
 
-.PHONY: demo test test-faults fuzz stress soak nightly minio lint docs-check dist-check bench bench-full sanitize clean
+.PHONY: demo test test-faults fuzz stress soak nightly minio lint docs-check dist-check bench bench-full bench-check \
+  sanitize clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py $(URI)
@@ -78,17 +79,22 @@ dist-check: $(STAMP)
 	build/wheel-check/bin/pip install --quiet --disable-pip-version-check --only-binary :all: build/dist/*.whl
 	cd build && wheel-check/bin/python -c "import s3dlio; print('wheel', s3dlio.__version__)"
 
-# Tables and plots below docs/performance, in about five minutes; without MinIO only what needs none.
-# More options by BENCH='--pairs 1 --workloads small'.
+# Verdicts, tables and plots in docs/performance/quick, in about five minutes; without MinIO only what needs none.
+# More options by BENCH='--pairs 1 --workloads small'; BENCH=--dry-run tells what would run, and for how long.
 BENCH ?=
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m benchmarks suite $(BENCH)
 
-# The same with every peer, every store and full sizes: hours, on a machine that does nothing else.
+# The same with every peer, every store and full sizes, in docs/performance: 45 minutes of a machine that does nothing else.
 bench-full: $(STAMP) $(MINIO)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m benchmarks suite --full $(BENCH)
+
+# The harness's own tests: floors, discard server, verdicts.
+bench-check: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python -m pytest -q benchmarks/tests
 
 # The native modules under AddressSanitizer and UndefinedBehaviorSanitizer, in a copy of the tree.
 SANITIZED := build/sanitize
