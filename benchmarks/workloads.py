@@ -293,9 +293,9 @@ def full() -> list[Workload]:
             LIMITED_ABOUT,
             (
                 Case("get", 128 * MIB, warmups=0, repeats=1, value="128 MiB", by=PAIR),
-                Case("get-ranged", GIB, warmups=0, repeats=1, value="1 GiB"),
+                Case("get-ranged", GIB, warmups=1, repeats=1, value="1 GiB"),
             ),
-            (*FAST, "boto3-crt", "pyarrow"),
+            (*FAST, "pyarrow"),
             ("nginx",),
         ),
         Workload(
