@@ -267,7 +267,7 @@ def full() -> list[Workload]:
             _small(2000),
             ("ours", *SLOW),
             ("discard",),
-            pairs=2,
+            pairs=1,
         ),
         Workload(
             "threshold",
@@ -312,7 +312,7 @@ def full() -> list[Workload]:
             "in-flight",
             "Requests in flight",
             "512 MiB in parts of 16 MiB and ranges of 8 MiB.",
-            _sweep(GIB // 2, "in-flight", (1, 2, 4, 8, 16, 32, 64), "in_flight", 1, "put-reserve", "get-ranged"),
+            _sweep(GIB // 2, "in-flight", (1, 4, 8, 16, 64), "in_flight", 1, "put-reserve", "get-ranged"),
             PAIR,
             ("discard",),
             "Requests in flight",
