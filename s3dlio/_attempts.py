@@ -1,0 +1,441 @@
+"""One attempt of a request, or of a series of small ones: target, signature, lease, exchange, and what came of it.
+
+It races what lags by a second sending, and never retries: `_client` decides what comes after a failure. It knows no S3
+operation by name.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import errno
+import logging
+import ssl
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from . import _http, _retry, _series, _xml
+from ._connections import Connections, Lease
+from ._credentials import CredentialSource
+from ._drivers import drivers
+from ._endpoint_state import EndpointState
+from ._exchange import Exchange, Outcome
+from ._failures import Failed
+from ._requests import Cancelled, CancelScope, Request, Response
+from ._signing import Signer
+from ._stragglers import Pace
+from ._uri import Endpoint, Target, aws_endpoint
+from .config import ClientSettings, RetryPolicy
+from .errors import TimeoutError, TransportError
+
+log = logging.getLogger("s3dlio")
+
+USER_AGENT = "s3dlio"
+# Seconds between two looks at which of two exchanges has ended.
+RACE_SLICE = 0.01
+
+
+class Attempts:
+    """What makes the attempts of one client's requests."""
+
+    def __init__(
+        self,
+        settings: ClientSettings,
+        credentials: CredentialSource,
+        signer: Signer,
+        connections: Connections,
+        state: EndpointState,
+    ) -> None:
+        self.settings = settings
+        self._credentials = credentials
+        self._signer = signer
+        self._connections = connections
+        self._state = state
+        self._endpoint: Endpoint | None = None
+        self._is_aws = False
+        self.start_afresh()
+
+    def start_afresh(self) -> None:
+        """Also in a forked child: a thread of the parent may have held any of these locks."""
+        self._pace = Pace(self.settings.retries.hedge)
+        self._lock = threading.Lock()
+
+    @property
+    def endpoint(self) -> Endpoint:
+        with self._lock:
+            if self._endpoint is None:
+                url = self._credentials.endpoint_url()
+                self._is_aws = url is None
+                url = url or aws_endpoint(self._credentials.region)
+                self._endpoint = Endpoint.from_url(url, self.settings.addressing_style)
+            return self._endpoint
+
+    def region(self, bucket: str | None) -> str:
+        """The region to sign for."""
+        return self._state.region_of(bucket) or self._credentials.region
+
+    def _target(self, request: Request) -> Target:
+        endpoint, region = self.endpoint, self._state.region_of(request.bucket)
+        if self._is_aws and region is not None:  # a store that was named by its URL is never left
+            endpoint = Endpoint.from_url(aws_endpoint(region), self.settings.addressing_style)
+        return endpoint.target(request.bucket, request.key, request.query)
+
+    def attempt(self, call: Call, scope: CancelScope) -> Response | Failed:
+        """One attempt; a pooled connection that the server had closed costs a second sending, not an attempt."""
+        request = call.request
+        target = self._target(request)
+        try:
+            for fresh in (False, True):
+                with self._connections.lease(target.origin, fresh=fresh, check=scope.check, within=call.left) as lease:
+                    exchange = self._exchange(call, target, lease, scope)
+                    if exchange is None:
+                        return call.out_of_time()
+                    if isinstance(exchange, Response | Failed):
+                        return exchange
+                    stale = lease.reused and not fresh and _closed_unused(exchange)
+                    if not stale:
+                        return self._conclude(call, request, exchange, lease, scope)
+                    # It may have been taken in before the connection was closed.
+                    call.uncertain = call.uncertain or exchange.request_sent
+        except TransportError as error:
+            return Failed(_connect_failure(error), error)
+        except _http.BadResponse as error:  # a head that the loop took for one
+            return Failed(_retry.Failure.GARBAGE, error, sent=True)
+        raise AssertionError("a fresh connection is never stale")
+
+    def _exchange(
+        self, call: Call, target: Target, lease: Lease, scope: CancelScope
+    ) -> Exchange | Response | Failed | None:
+        """One exchange that has ended; None where the call's deadline has passed first.
+
+        A `Response` where the exchange lagged behind its like, and a second sending was answered first; a `Failed`
+        where that broke after its body's place had been given out.
+        """
+        request = call.request
+        timeouts = self.settings.timeouts
+        exchange = Exchange(
+            lease.sock,
+            self._head(request, target, lease),
+            request.body,
+            into=request.into,
+            no_body=request.method == "HEAD",
+            pause_at_head=request.on_head is not None,
+            send_timeout=timeouts.send,
+            first_byte_timeout=timeouts.first_byte,
+            idle_timeout=timeouts.idle,
+        )
+        started = time.monotonic()
+        scope.enter(exchange)
+        try:
+            answer = self._run_beside(call, target, exchange, scope)
+            if answer is not None:
+                return answer
+            in_time = _run(exchange, call.left)
+            if exchange.outcome == Outcome.HEAD_READY:
+                in_time = self._receive(call, exchange, time.monotonic() - started)
+            elif exchange.outcome == Outcome.COMPLETE and 200 <= exchange.status < 300 and request.payload:
+                self._pace.record(request.operation, request.payload, time.monotonic() - started, request.payload)
+        except BaseException:
+            _end(exchange)  # its connection is about to be closed, and its memory to be the caller's again
+            raise
+        finally:
+            scope.leave(exchange)
+        return exchange if in_time or scope.cancelled else None
+
+    def _receive(self, call: Call, exchange: Exchange, first_byte: float) -> bool:
+        """Has the body of an answer, whose head is there, put into its place; False where time was up before."""
+        request, head = call.request, _http.parse_head(exchange.head_bytes)
+        good = 200 <= head.status < 300
+        assert request.on_head is not None
+        request.into = request.on_head(head) if good else None
+        exchange.continue_into(request.into)
+        in_time = _run(exchange, call.left)
+        if good and exchange.outcome == Outcome.COMPLETE:
+            self._pace.record(request.operation, 0, first_byte, exchange.body_received)
+        return in_time
+
+    def _run_beside(
+        self, call: Call, target: Target, exchange: Exchange, scope: CancelScope
+    ) -> Response | Failed | None:
+        """Runs an exchange up to where it lags behind its like, and a second one beside it from then on.
+
+        Returns:
+            How the second one ended, where that was first to be good; then the exchange has been cut short.
+        """
+        request = call.request
+        size = 0 if request.on_head is not None else request.payload
+        patience = self._pace.patience(request.operation, size) if request.may_be_sent_twice else None
+        if patience is None or (call.left is not None and call.left < patience):
+            return None
+        if _run(exchange, patience, cancel=False) or not self._pace.may_send_twice(request.operation, size):
+            return None
+        log.info("%s lags for %.1f s; it is sent a second time", request.operation, patience)
+        with contextlib.suppress(TransportError), self._connections.lease(target.origin, at_once=True) as lease:
+            return self._race(call, target, exchange, lease, scope)
+        return None
+
+    def _race(
+        self, call: Call, target: Target, exchange: Exchange, lease: Lease, scope: CancelScope
+    ) -> Response | Failed | None:
+        request, timeouts, started = call.request, self.settings.timeouts, time.monotonic()
+        # What it receives goes to memory of its own: the place belongs to the first until that has let go of it.
+        second = Exchange(
+            lease.sock,
+            self._head(request, target, lease),
+            request.body,
+            pause_at_head=request.on_head is not None,
+            send_timeout=timeouts.send,
+            first_byte_timeout=timeouts.first_byte,
+            idle_timeout=timeouts.idle,
+        )
+        scope.enter(second)
+        try:
+            drivers().submit(second)
+            while call.left != 0 and not exchange.wait(RACE_SLICE):
+                if second.wait(0) and request.on_head is not None:
+                    good = second.outcome == Outcome.HEAD_READY and 200 <= second.status < 300
+                    if not good or not _end(exchange):
+                        return None
+                    in_time = self._receive(call, second, time.monotonic() - started)
+                    return self._conclude(call, request, second, lease, scope) if in_time else call.out_of_time()
+                if second.wait(0):
+                    answer = self._conclude(call, replace(request, into=None), second, lease, scope)
+                    place = request.into
+                    if isinstance(answer, Failed) or (place is not None and len(answer.body) > len(place)):
+                        return None
+                    if not _end(exchange):
+                        return None
+                    if place is not None:
+                        place[: len(answer.body)] = answer.body
+                    return replace(answer, body=b"", sent_twice=True)
+            return None
+        finally:
+            _end(second)
+            scope.leave(second)
+
+    def _head(self, request: Request, target: Target, lease: Lease) -> bytes:
+        """The signed request head, credentials taken anew so that a refresh takes effect."""
+        headers = {"host": target.host_header, "user-agent": USER_AGENT, **request.headers}
+        length = request.body_length
+        if length or request.method in ("PUT", "POST"):
+            headers["content-length"] = str(length)
+        credentials = self._credentials.frozen()
+        if credentials is not None:
+            headers = self._signer.sign(
+                method=request.method,
+                host=target.host_header,
+                path=target.path,
+                query_string=target.query_string,
+                headers=headers,
+                credentials=credentials,
+                region=self.region(request.bucket),
+                now=self._now(),
+            )
+        path = f"{target.path}?{target.query_string}" if target.query_string else target.path
+        if lease.origin_form_absolute:
+            path = f"{target.origin.scheme}://{target.host_header}{path}"
+            headers = {**headers, **lease.proxy_headers}
+        lines = [f"{request.method} {path} HTTP/1.1"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        return "\r\n".join([*lines, "", ""]).encode("ascii")
+
+    def _now(self) -> datetime | None:
+        """The store's time, where it has told that ours is wrong."""
+        offset = self._state.clock_offset
+        return datetime.now(UTC) + timedelta(seconds=offset) if offset else None
+
+    def _conclude(
+        self, call: Call, request: Request, exchange: Exchange, lease: Lease, scope: CancelScope
+    ) -> Response | Failed:
+        """Turns an ended exchange into an answer or a failure, and gives the connection back if it is clean."""
+        outcome = exchange.outcome
+        if outcome == Outcome.CANCELLED:
+            raise Cancelled("the request was cancelled")
+        if outcome not in (Outcome.COMPLETE, Outcome.UNUSUAL):
+            return Failed.of_exchange(exchange, self.settings)
+        try:
+            head = _http.parse_head(exchange.head_bytes)
+            body, received = exchange.body_bytes, exchange.body_received
+            if outcome == Outcome.UNUSUAL:
+                body, received = self._finish_unusual(call, request, exchange, head, lease, scope)
+            elif exchange.reusable:
+                lease.keep()
+            lease.ended = True
+        except _http.BadResponse as error:
+            return Failed(_retry.Failure.GARBAGE, error, sent=exchange.request_sent)
+        except OSError as error:
+            if call.left == 0:
+                return call.out_of_time()
+            timed_out = isinstance(error, builtins.TimeoutError)
+            kind = _retry.Failure.TIMEOUT if timed_out else _retry.Failure.RECEIVE
+            return Failed(kind, error, sent=exchange.request_sent)
+        refused = request.error_in_body and _xml.parse_error(body) is not None
+        if 200 <= head.status < 300 and not refused:
+            return Response(head.status, head.headers, body, received, 1, False)
+        return Failed.of_answer(head, body, exchange.request_sent)
+
+    def _finish_unusual(
+        self,
+        call: Call,
+        request: Request,
+        exchange: Exchange,
+        head: _http.ResponseHead,
+        lease: Lease,
+        scope: CancelScope,
+    ) -> tuple[bytes, int]:
+        if request.method == "HEAD" or head.status in (204, 304):
+            return b"", 0
+        ok = 200 <= head.status < 300
+        return _http.read_rest(
+            lease.sock,
+            exchange.head_bytes,
+            exchange.leftover,
+            into=request.into if ok else None,
+            idle_timeout=self.settings.timeouts.idle,
+            cancelled=lambda: scope.cancelled or call.left == 0,
+        )
+
+    def series(
+        self, requests: Sequence[Request], scope: CancelScope, room: _series.Room, expected: int = 0
+    ) -> tuple[list[Response], Response | Failed | None]:
+        """Sends small requests one after the other on one connection, without retries.
+
+        Args:
+            requests: of one method and bucket, with the same header names.
+            room: gives memory for bodies, from their length and the number of those that may follow.
+            expected: bytes that the first body is thought to have; 0 where nobody knows.
+
+        Returns:
+            The answers of the first requests, and what came of the one after them: an answer whose body was collected
+            aside, a failure for `call` to go on from, or None where it was not sent.
+
+        Raises:
+            Cancelled: `scope` was raised.
+        """
+        targets = [self._target(request) for request in requests]
+        first, deadline = requests[0], self.settings.retries.deadline
+        # An object that arrives late could replace a later one's, so that only what is read is asked for twice.
+        patience = self._pace.patience(first.operation, expected) if first.method == "GET" else None
+        late = deadline is not None and (patience is None or deadline <= patience)
+        try:
+            with self._connections.lease(targets[0].origin, check=scope.check) as lease:
+                heads = _series.heads(
+                    requests, targets, lease, self._signer, self._credentials.frozen(), self.region(first.bucket),
+                    self._now(), USER_AGENT,
+                )  # fmt: skip
+                series = _series.Series(lease, heads, requests, room, expected, self.settings.timeouts)
+                started = time.monotonic()
+                series.run(
+                    scope,
+                    deadline if late else patience,
+                    lambda: late or self._pace.may_send_twice(first.operation, expected),
+                )
+                done = series.responses
+                if done:
+                    self._record_series(requests, done, time.monotonic() - started)
+                result = self._after_series(requests, series, lease, scope)
+                if late and series.lagged and isinstance(result, Failed):
+                    result.took, result.unseen = deadline or 0.0, False
+                return done, result
+        except TransportError as error:
+            return [], Failed(_connect_failure(error), error)
+
+    def _record_series(self, requests: Sequence[Request], done: Sequence[Response], seconds: float) -> None:
+        moved = sum(one.received for one in done) + sum(one.body_length for one in requests[: len(done)])
+        self._pace.record(requests[0].operation, moved // len(done), seconds / len(done), moved)
+
+    def _after_series(
+        self, requests: Sequence[Request], series: _series.Series, lease: Lease, scope: CancelScope
+    ) -> Response | Failed | None:
+        """What came of the request after those that were answered; the connection is kept if it is clean."""
+        exchange = series.exchange
+        if series.lagged:
+            failed = Failed(_retry.Failure.TIMEOUT, TimeoutError("no answer came in time"), sent=True)
+            failed.unseen = True
+            return failed
+        if exchange.outcome == Outcome.COMPLETE and not exchange.status:
+            lease.ended = True
+            if exchange.reusable:
+                lease.keep()
+            return None
+        request = requests[len(series.responses)]
+        result = self._conclude(Call(request, self.settings.retries), request, exchange, lease, scope)
+        if isinstance(result, Failed) and _closed_unused(exchange) and (lease.reused or series.responses):
+            result.unseen = True
+        return result
+
+
+class Call:
+    """One request's way through its attempts."""
+
+    def __init__(self, request: Request, policy: RetryPolicy) -> None:
+        self.request = request
+        self.attempt = 0
+        self.uncertain = False
+        self.taken = 0
+        self.corrected: set[str] = set()
+        self._deadline = policy.deadline
+        self._started = time.monotonic()
+
+    def took_before(self, failed: Failed) -> None:
+        """An attempt was made as one of a series."""
+        self._started -= failed.took
+        self.uncertain = failed.may_have_taken_effect
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self._started
+
+    @property
+    def left(self) -> float | None:
+        """Seconds to the caller's deadline; None without one."""
+        return None if self._deadline is None else max(0.0, self._deadline - self.elapsed)
+
+    def out_of_time(self) -> Failed:
+        error = TimeoutError(f"the deadline of {self._deadline:g} s has passed")
+        return Failed(_retry.Failure.TIMEOUT, error, sent=True)
+
+
+def _run(exchange: Exchange, timeout: float | None, *, cancel: bool = True) -> bool:
+    """Hands the exchange to a driver, if none has it, and sleeps until it ends; an interrupt ends it first.
+
+    Returns:
+        False if `timeout` seconds were not enough; the exchange was cancelled then, if `cancel` says so.
+    """
+    try:
+        if exchange.submittable:
+            drivers().submit(exchange)
+        in_time = exchange.wait(timeout)
+    except BaseException:
+        _end(exchange)
+        raise
+    if not in_time and cancel:
+        _end(exchange)
+    return in_time
+
+
+def _end(exchange: Exchange) -> bool:
+    """Cuts an exchange short; then its driver has let go of the caller's memory. False where it had ended well."""
+    exchange.cancel()
+    exchange.wait(None)
+    return exchange.outcome != Outcome.COMPLETE
+
+
+def _connect_failure(error: TransportError) -> _retry.Failure:
+    if isinstance(error, TimeoutError):
+        return _retry.Failure.TIMEOUT
+    if isinstance(error.__cause__, ssl.SSLCertVerificationError):
+        return _retry.Failure.UNTRUSTED
+    return _retry.Failure.CONNECT
+
+
+def _closed_unused(exchange: Exchange) -> bool:
+    """Whether the peer closed the connection without a byte of answer, as one does that had timed out idle."""
+    if exchange.outcome == Outcome.CLOSED_BEFORE_RESPONSE:
+        return True
+    broken = exchange.outcome in (Outcome.SEND_ERROR, Outcome.RECEIVE_ERROR)
+    reset = isinstance(exchange.error, OSError) and exchange.error.errno in (errno.EPIPE, errno.ECONNRESET)
+    return broken and reset and not exchange.head_bytes
