@@ -23,7 +23,7 @@ from servers import SKIPPED, minio_binary
 from soak import Soak
 
 PART = 5 << 20
-FIRST, SECOND = Content(1, 2 * PART + 17), Content(2, 2 * PART + 17)
+FIRST, SECOND = Content(1, PART + 17), Content(2, PART + 17)
 
 
 @pytest.fixture(params=["peer"] if EXTENT is EXTENTS["quick"] else ["peer", "minio"])
@@ -185,7 +185,7 @@ def soaked(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Soak, PeerPlace]]:
     monkeypatch.setattr(ledger, "SETTLING", 5.0)
     soak = Soak(11, None)
     places = soak.open(0)
-    soak.act(places, 0, time.monotonic() + 60, scenarios=3)
+    soak.act(places, 0, time.monotonic() + 60, scenarios=2)
     yield soak, places[0]  # type: ignore[misc]
     places[0].close()
 
