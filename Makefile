@@ -75,4 +75,4 @@ sanitize: $(STAMP)
 	  $(abspath $(BIN))/python -m pytest -q -p no:cacheprovider tests/unit tests/protocol tests/lifecycle
 
 clean:
-	rm -rf build dist $(VENV) *.egg-info s3dlio/*.so s3dlio/_buffers.c s3dlio/_views.c s3dlio/_exchange.c
+	rm -rf build dist $(VENV) *.egg-info s3dlio/*.so $(patsubst %.pyx,%.c,$(wildcard s3dlio/*.pyx))

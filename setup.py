@@ -40,6 +40,6 @@ extensions = [
         extra_link_args=link_args,
         define_macros=macros,
     )
-    for name in ("_buffers", "_views", "_exchange")
+    for name in ("_buffers", "_views", "_tls", "_exchange", "_exchange_loop")
 ]
 setup(ext_modules=cythonize(extensions, compiler_directives=directives))

@@ -23,7 +23,7 @@ from .errors import (
     UnsupportedUriError,
     WriterClosedError,
 )
-from .objects import ObjectInfo, put_bytes, stat
+from .objects import ObjectInfo, put_bytes, put_many, stat
 from .progress import Progress, ProgressEvent
 from .reader import get, get_into, get_many, get_range
 from .uploads import UploadSummary, abort_uploads, list_uploads
@@ -68,5 +68,6 @@ __all__ = [
     "get_range",
     "list_uploads",
     "put_bytes",
+    "put_many",
     "stat",
 ]

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import errno
 import logging
 import os
 import random
-import ssl
 import threading
 import time
 import weakref
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 
-from . import _http, _retry, _xml
+from . import _http, _retry, _series, _xml
+from ._attempts import Call, closed_unused, connect_failure, end, run
 from ._checksums import ALGORITHMS, Algorithm
 from ._connections import Connections, Lease
 from ._credentials import CredentialSource
@@ -32,7 +31,7 @@ from ._requests import Cancelled, CancelScope, Request, Response
 from ._signing import Signer
 from ._stragglers import Pace
 from ._uri import Endpoint, Target, aws_endpoint
-from .config import ClientSettings, RetryPolicy, environment_fingerprint
+from .config import ClientSettings
 from .errors import S3Error, TimeoutError, TransportError
 
 log = logging.getLogger("s3dlio")
@@ -97,8 +96,11 @@ class Service:
         """Closes idle connections; requests under way go on."""
         self._connections.close()
 
-    def call(self, request: Request, cancel: CancelScope | None = None) -> Response:
+    def call(self, request: Request, cancel: CancelScope | None = None, *, before: Failed | None = None) -> Response:
         """The answer to `request`, with retries.
+
+        Args:
+            before: how an attempt ended that was made as one of a series.
 
         Raises:
             S3Error: the store refused (a subclass says how).
@@ -106,11 +108,14 @@ class Service:
             Cancelled: `cancel` was raised.
         """
         scope = cancel or CancelScope()
-        call = _Call(request, self.settings.retries)
+        call = Call(request, self.settings.retries)
+        if before is not None:
+            call.took_before(before)
+            before = None if before.unseen else before
         while True:
             call.attempt += 1
             scope.check()
-            result = self._attempt(call, scope)
+            result, before = before or self._attempt(call, scope), None
             if isinstance(result, Response):
                 self._quota.give_back(call.taken)
                 result.attempts, result.uncertain = call.attempt, call.uncertain
@@ -125,7 +130,76 @@ class Service:
             log.info("%s attempt %d: %s; again in %.2f s", request.operation, call.attempt, result, pause)
             scope.pause(pause)
 
-    def _pause_before_next(self, call: _Call, failed: Failed) -> float | None:
+    def call_series(
+        self, requests: Sequence[Request], scope: CancelScope, room: _series.Room, expected: int = 0
+    ) -> tuple[list[Response], Response | Failed | None]:
+        """Sends small requests one after the other on one connection, without retries.
+
+        Args:
+            requests: of one method and bucket, with the same header names.
+            room: gives memory for bodies, from their length and the number of those that may follow.
+            expected: bytes that the first body is thought to have; 0 where nobody knows.
+
+        Returns:
+            The answers of the first requests, and what came of the one after them: an answer whose body was collected
+            aside, a failure for `call` to go on from, or None where it was not sent.
+
+        Raises:
+            Cancelled: `scope` was raised.
+        """
+        targets = [self._target(request) for request in requests]
+        first, deadline = requests[0], self.settings.retries.deadline
+        # An object that arrives late could replace a later one's, so that only what is read is asked for twice.
+        patience = self._pace.patience(first.operation, expected) if first.method == "GET" else None
+        late = deadline is not None and (patience is None or deadline <= patience)
+        try:
+            with self._connections.lease(targets[0].origin, check=scope.check) as lease:
+                heads = _series.heads(
+                    requests, targets, lease, self._signer, self._credentials.frozen(), self._region(first.bucket),
+                    self._now(), USER_AGENT,
+                )  # fmt: skip
+                series = _series.Series(lease, heads, requests, room, expected, self.settings.timeouts)
+                started = time.monotonic()
+                series.run(
+                    scope,
+                    deadline if late else patience,
+                    lambda: late or self._pace.may_send_twice(first.operation, expected),
+                )
+                done = series.responses
+                if done:
+                    self._record_series(requests, done, time.monotonic() - started)
+                result = self._after_series(requests, series, lease, scope)
+                if late and series.lagged and isinstance(result, Failed):
+                    result.took, result.unseen = deadline or 0.0, False
+                return done, result
+        except TransportError as error:
+            return [], Failed(connect_failure(error), error)
+
+    def _record_series(self, requests: Sequence[Request], done: Sequence[Response], seconds: float) -> None:
+        moved = sum(one.received for one in done) + sum(one.body_length for one in requests[: len(done)])
+        self._pace.record(requests[0].operation, moved // len(done), seconds / len(done), moved)
+        self._quota.give_back(0)
+
+    def _after_series(
+        self, requests: Sequence[Request], series: _series.Series, lease: Lease, scope: CancelScope
+    ) -> Response | Failed | None:
+        """What came of the request after those that were answered; the connection is kept if it is clean."""
+        exchange = series.exchange
+        if series.lagged:
+            failed = Failed(_retry.Failure.TIMEOUT, TimeoutError("no answer came in time"), sent=True)
+            failed.unseen = True
+            return failed
+        if exchange.outcome == Outcome.COMPLETE and not exchange.status:
+            lease.ended = True
+            if exchange.reusable:
+                lease.keep()
+            return None
+        result = self._conclude(requests[len(series.responses)], exchange, lease, scope)
+        if isinstance(result, Failed) and closed_unused(exchange) and (lease.reused or series.responses):
+            result.unseen = True
+        return result
+
+    def _pause_before_next(self, call: Call, failed: Failed) -> float | None:
         """Seconds until the next attempt, or None where there is none to be made."""
         request = call.request
         outcome = _retry.Outcome(request.operation, failed.status, failed.code, failed.failure)
@@ -152,7 +226,7 @@ class Service:
             endpoint = Endpoint.from_url(aws_endpoint(region), self.settings.addressing_style)
         return endpoint.target(request.bucket, request.key, request.query)
 
-    def _attempt(self, call: _Call, scope: CancelScope) -> Response | Failed:
+    def _attempt(self, call: Call, scope: CancelScope) -> Response | Failed:
         """One attempt; a pooled connection that the server had closed costs a second sending, not an attempt."""
         request = call.request
         target = self._target(request)
@@ -164,19 +238,19 @@ class Service:
                         return call.out_of_time()
                     if isinstance(exchange, Response | Failed):
                         return exchange
-                    stale = lease.reused and not fresh and _closed_unused(exchange)
+                    stale = lease.reused and not fresh and closed_unused(exchange)
                     if not stale:
-                        return self._conclude(call, request, exchange, lease, scope)
+                        return self._conclude(request, exchange, lease, scope, call)
                     # It may have been taken in before the connection was closed.
                     call.uncertain = call.uncertain or exchange.request_sent
         except TransportError as error:
-            return Failed(_connect_failure(error), error)
+            return Failed(connect_failure(error), error)
         except _http.BadResponse as error:  # a head that the loop took for one
             return Failed(_retry.Failure.GARBAGE, error, sent=True)
         raise AssertionError("a fresh connection is never stale")
 
     def _exchange(
-        self, call: _Call, target: Target, lease: Lease, scope: CancelScope
+        self, call: Call, target: Target, lease: Lease, scope: CancelScope
     ) -> Exchange | Response | Failed | None:
         """One exchange that has ended; None where the call's deadline has passed first.
 
@@ -202,32 +276,32 @@ class Service:
             answer = self._run_beside(call, target, exchange, scope)
             if answer is not None:
                 return answer
-            in_time = _run(exchange, call.left)
+            in_time = run(exchange, call.left)
             if exchange.outcome == Outcome.HEAD_READY:
                 in_time = self._receive(call, exchange, time.monotonic() - started)
             elif exchange.outcome == Outcome.COMPLETE and 200 <= exchange.status < 300 and request.payload:
                 self._pace.record(request.operation, request.payload, time.monotonic() - started, request.payload)
         except BaseException:
-            _end(exchange)  # its connection is about to be closed, and its memory to be the caller's again
+            end(exchange)  # its connection is about to be closed, and its memory to be the caller's again
             raise
         finally:
             scope.leave(exchange)
         return exchange if in_time or scope.cancelled else None
 
-    def _receive(self, call: _Call, exchange: Exchange, first_byte: float) -> bool:
+    def _receive(self, call: Call, exchange: Exchange, first_byte: float) -> bool:
         """Has the body of an answer, whose head is there, put into its place; False where time was up before."""
         request, head = call.request, _http.parse_head(exchange.head_bytes)
         good = 200 <= head.status < 300
         assert request.on_head is not None
         request.into = request.on_head(head) if good else None
         exchange.continue_into(request.into)
-        in_time = _run(exchange, call.left)
+        in_time = run(exchange, call.left)
         if good and exchange.outcome == Outcome.COMPLETE:
             self._pace.record(request.operation, 0, first_byte, exchange.body_received)
         return in_time
 
     def _run_beside(
-        self, call: _Call, target: Target, exchange: Exchange, scope: CancelScope
+        self, call: Call, target: Target, exchange: Exchange, scope: CancelScope
     ) -> Response | Failed | None:
         """Runs an exchange up to where it lags behind its like, and a second one beside it from then on.
 
@@ -239,7 +313,7 @@ class Service:
         patience = self._pace.patience(request.operation, size) if request.may_be_sent_twice else None
         if patience is None or (call.left is not None and call.left < patience):
             return None
-        if _run(exchange, patience, cancel=False) or not self._pace.may_send_twice(request.operation, size):
+        if run(exchange, patience, cancel=False) or not self._pace.may_send_twice(request.operation, size):
             return None
         log.info("%s lags for %.1f s; it is sent a second time", request.operation, patience)
         with contextlib.suppress(TransportError), self._connections.lease(target.origin, at_once=True) as lease:
@@ -247,7 +321,7 @@ class Service:
         return None
 
     def _race(
-        self, call: _Call, target: Target, exchange: Exchange, lease: Lease, scope: CancelScope
+        self, call: Call, target: Target, exchange: Exchange, lease: Lease, scope: CancelScope
     ) -> Response | Failed | None:
         request, timeouts, started = call.request, self.settings.timeouts, time.monotonic()
         # What it receives goes to memory of its own: the place belongs to the first until that has let go of it.
@@ -266,23 +340,23 @@ class Service:
             while call.left != 0 and not exchange.wait(RACE_SLICE):
                 if second.wait(0) and request.on_head is not None:
                     good = second.outcome == Outcome.HEAD_READY and 200 <= second.status < 300
-                    if not good or not _end(exchange):
+                    if not good or not end(exchange):
                         return None
                     in_time = self._receive(call, second, time.monotonic() - started)
-                    return self._conclude(call, request, second, lease, scope) if in_time else call.out_of_time()
+                    return self._conclude(request, second, lease, scope, call) if in_time else call.out_of_time()
                 if second.wait(0):
-                    answer = self._conclude(call, replace(request, into=None), second, lease, scope)
+                    answer = self._conclude(replace(request, into=None), second, lease, scope, call)
                     place = request.into
                     if isinstance(answer, Failed) or (place is not None and len(answer.body) > len(place)):
                         return None
-                    if not _end(exchange):
+                    if not end(exchange):
                         return None
                     if place is not None:
                         place[: len(answer.body)] = answer.body
                     return replace(answer, body=b"", sent_twice=True)
             return None
         finally:
-            _end(second)
+            end(second)
             scope.leave(second)
 
     def _head(self, request: Request, target: Target, lease: Lease) -> bytes:
@@ -317,7 +391,7 @@ class Service:
         return datetime.now(UTC) + timedelta(seconds=offset) if offset else None
 
     def _conclude(
-        self, call: _Call, request: Request, exchange: Exchange, lease: Lease, scope: CancelScope
+        self, request: Request, exchange: Exchange, lease: Lease, scope: CancelScope, call: Call | None = None
     ) -> Response | Failed:
         """Turns an ended exchange into an answer or a failure, and gives the connection back if it is clean."""
         outcome = exchange.outcome
@@ -329,14 +403,14 @@ class Service:
             head = _http.parse_head(exchange.head_bytes)
             body, received = exchange.body_bytes, exchange.body_received
             if outcome == Outcome.UNUSUAL:
-                body, received = self._finish_unusual(call, request, exchange, head, lease, scope)
+                body, received = self._finish_unusual(request, exchange, head, lease, scope, call)
             elif exchange.reusable:
                 lease.keep()
             lease.ended = True
         except _http.BadResponse as error:
             return Failed(_retry.Failure.GARBAGE, error, sent=exchange.request_sent)
         except OSError as error:
-            if call.left == 0:
+            if call is not None and call.left == 0:
                 return call.out_of_time()
             timed_out = isinstance(error, builtins.TimeoutError)
             kind = _retry.Failure.TIMEOUT if timed_out else _retry.Failure.RECEIVE
@@ -348,12 +422,12 @@ class Service:
 
     def _finish_unusual(
         self,
-        call: _Call,
         request: Request,
         exchange: Exchange,
         head: _http.ResponseHead,
         lease: Lease,
         scope: CancelScope,
+        call: Call | None,
     ) -> tuple[bytes, int]:
         if request.method == "HEAD" or head.status in (204, 304):
             return b"", 0
@@ -364,109 +438,14 @@ class Service:
             exchange.leftover,
             into=request.into if ok else None,
             idle_timeout=self.settings.timeouts.idle,
-            cancelled=lambda: scope.cancelled or call.left == 0,
+            cancelled=lambda: scope.cancelled or (call is not None and call.left == 0),
         )
 
 
-class _Call:
-    """One request's way through its attempts."""
-
-    def __init__(self, request: Request, policy: RetryPolicy) -> None:
-        self.request = request
-        self.attempt = 0
-        self.uncertain = False
-        self.taken = 0
-        self.corrected: set[str] = set()
-        self._deadline = policy.deadline
-        self._started = time.monotonic()
-
-    @property
-    def elapsed(self) -> float:
-        return time.monotonic() - self._started
-
-    @property
-    def left(self) -> float | None:
-        """Seconds to the caller's deadline; None without one."""
-        return None if self._deadline is None else max(0.0, self._deadline - self.elapsed)
-
-    def out_of_time(self) -> Failed:
-        error = TimeoutError(f"the deadline of {self._deadline:g} s has passed")
-        return Failed(_retry.Failure.TIMEOUT, error, sent=True)
-
-
-def _run(exchange: Exchange, timeout: float | None, *, cancel: bool = True) -> bool:
-    """Hands the exchange to a driver, if none has it, and sleeps until it ends; an interrupt ends it first.
-
-    Returns:
-        False if `timeout` seconds were not enough; the exchange was cancelled then, if `cancel` says so.
-    """
-    try:
-        if exchange.submittable:
-            drivers().submit(exchange)
-        in_time = exchange.wait(timeout)
-    except BaseException:
-        _end(exchange)
-        raise
-    if not in_time and cancel:
-        _end(exchange)
-    return in_time
-
-
-def _end(exchange: Exchange) -> bool:
-    """Cuts an exchange short; then its driver has let go of the caller's memory. False where it had ended well."""
-    exchange.cancel()
-    exchange.wait(None)
-    return exchange.outcome != Outcome.COMPLETE
-
-
-def _connect_failure(error: TransportError) -> _retry.Failure:
-    if isinstance(error, TimeoutError):
-        return _retry.Failure.TIMEOUT
-    if isinstance(error.__cause__, ssl.SSLCertVerificationError):
-        return _retry.Failure.UNTRUSTED
-    return _retry.Failure.CONNECT
-
-
-def _closed_unused(exchange: Exchange) -> bool:
-    """Whether the peer closed the connection without a byte of answer, as one does that had timed out idle."""
-    if exchange.outcome == Outcome.CLOSED_BEFORE_RESPONSE:
-        return True
-    broken = exchange.outcome in (Outcome.SEND_ERROR, Outcome.RECEIVE_ERROR)
-    reset = isinstance(exchange.error, OSError) and exchange.error.errno in (errno.EPIPE, errno.ECONNRESET)
-    return broken and reset and not exchange.head_bytes
-
-
-class ClientLike(Protocol):
-    """Anything that holds a `Service`: the public `Client`."""
-
-    @property
-    def service(self) -> Service: ...
-
-
 _living: weakref.WeakSet[Service] = weakref.WeakSet()
-_default_lock = threading.Lock()
-_default: tuple[tuple[str | None, ...], Service] | None = None
-
-
-def service_of(client: ClientLike | None) -> Service:
-    """The client's service, or the default one, which is made anew when the environment names another store."""
-    service = _default_service() if client is None else client.service
-    service.load()
-    return service
-
-
-def _default_service() -> Service:
-    global _default
-    environment = environment_fingerprint()
-    with _default_lock:
-        if _default is None or _default[0] != environment:
-            _default = (environment, Service(ClientSettings()))
-        return _default[1]
 
 
 def _after_fork_in_child() -> None:
-    global _default, _default_lock
-    _default, _default_lock = None, threading.Lock()
     for service in list(_living):
         service._start_afresh()
 

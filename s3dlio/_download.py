@@ -13,6 +13,7 @@ from typing import Any
 from . import _checksums, _operations, _workers
 from ._bytes_view import BytesView
 from ._client import Service
+from ._failures import Failed
 from ._http import ResponseHead
 from ._operations import Checksum
 from ._payload import pool
@@ -49,6 +50,7 @@ class Download:
         verify: bool = True,
         progress: Progress | None = None,
         scope: CancelScope | None = None,
+        before: Failed | None = None,
     ) -> None:
         self._service = service
         self._location = location
@@ -60,6 +62,7 @@ class Download:
         self._destination = destination
         self._buffer: Any = None
         self._progress = progress
+        self._before = before
         self._scope = scope or CancelScope()
         self._verify = verify and start == 0 and length is None
         if self._verify:
@@ -117,6 +120,7 @@ class Download:
                 version_id=self._version_id,
                 on_head=self._on_head,
                 cancel=self._scope,
+                before=self._before,
             )
         except InvalidRangeError:
             if self._start == 0 and self._is_empty():
@@ -321,11 +325,7 @@ class Download:
             part = known[0] if known and known[1] == length else self._crc(algorithm, offset, length)
             crc = part if position == 0 else algorithm.combine(crc, part, length)
             position += length
-        if algorithm.encode(crc) != expected.value:
-            raise ChecksumMismatchError(
-                f"{self._uri}: the bytes that arrived have {algorithm.s3_name} {algorithm.encode(crc)}, "
-                f"the store reports {expected.value}"
-            )
+        check_whole(self._location, expected, crc)
 
     def _all_spans(self, wanted: int) -> list[tuple[int, int]]:
         """Spans that cover everything: the ranges with a known checksum, and the gaps between them."""
@@ -358,3 +358,13 @@ class Download:
 
     def _out_of_step(self, what: str) -> S3Error:
         return S3Error("GetObject", *self._location, None, "UnexpectedRange", f"the store answered {what}")
+
+
+def check_whole(location: Location, expected: Checksum, crc: int) -> None:
+    """Raises ChecksumMismatchError unless the CRC of an object's bytes is the one that the store reports."""
+    algorithm = expected.algorithm
+    if algorithm.encode(crc) != expected.value:
+        raise ChecksumMismatchError(
+            f"{format_uri(*location)}: the bytes that arrived have {algorithm.s3_name} {algorithm.encode(crc)}, "
+            f"the store reports {expected.value}"
+        )

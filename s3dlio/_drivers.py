@@ -11,7 +11,8 @@ import os
 import threading
 import time
 
-from ._exchange import Exchange, ExchangeLoop
+from ._exchange import Exchange
+from ._exchange_loop import ExchangeLoop
 
 log = logging.getLogger("s3dlio")
 

@@ -1,9 +1,11 @@
 """One HTTP/1.1 exchange as a state machine without the GIL: what to do when its socket is ready or its time is up.
 
 It moves bytes through two function pointers (plain or TLS; nothing here knows which but for what poll cannot see),
-touches no Python object and never waits. `_exchange` owns the states, polls, and calls `step` and `check_deadline`.
+touches no Python object and never waits. `_exchange` owns the states; `_exchange_loop` polls, and calls `step` and
+`check_deadline`.
 """
 
+from cpython.pythread cimport PyThread_type_lock
 from libc.errno cimport EAGAIN, ECONNRESET, EINTR, EPIPE, errno
 from libc.stdint cimport int64_t
 from libc.stdlib cimport malloc, realloc
@@ -18,6 +20,7 @@ cdef extern from *:
     #include <sys/socket.h>
     #include <sys/uio.h>
     #include <time.h>
+    #include <unistd.h>
     #ifndef MSG_NOSIGNAL
     #define MSG_NOSIGNAL 0
     #endif
@@ -37,6 +40,11 @@ cdef extern from *:
     }
 
     static ssize_t receive(int fd, void *to, size_t length) { return recv(fd, to, length, MSG_DONTWAIT); }
+
+    static void ring(int fd) {
+        const long long one = 1;
+        if (write(fd, &one, sizeof one) < 0) {}  /* a full pipe or counter rings already */
+    }
     """
     ctypedef struct iovec "struct iovec":
         void* iov_base
@@ -46,6 +54,7 @@ cdef extern from *:
     int64_t now_ns() noexcept nogil
     ssize_t send_gathered(int fd, iovec* iov, int count) noexcept nogil
     ssize_t receive(int fd, void* to, size_t length) noexcept nogil
+    void ring(int fd) noexcept nogil
 
 # `_exchange.Outcome` repeats these for Python.
 cdef enum:
@@ -72,6 +81,8 @@ cdef enum:
     STEP_BUDGET = 4 << 20
     # Far below every system's IOV_MAX.
     IOV_BATCH = 64
+    # The bodies of a series lie apart by whole cache lines, so that every element type finds them aligned.
+    PLACE_ALIGNMENT = 64
 
 cdef enum:
     # What a transport returns instead of a count of bytes; 0 is the end of the stream.
@@ -83,11 +94,26 @@ cdef enum Phase:
     AWAITING_HEAD
     RECEIVING_BODY
 
+cdef struct Answer:
+    # One answered request of a series.
+    int status
+    size_t head_at             # in `heads`
+    size_t head_length
+    size_t body_at             # in the place that the body went to
+    size_t body_length
+
+
 cdef struct State:
     int fd
-    void* owner                # the Exchange; borrowed, the loop's list keeps it alive
+    void* owner                # the Exchange; a loop that has it holds a reference
+    void* next                 # on the loop's stack of submitted ones
+    PyThread_type_lock done    # free when no loop has it and it has ended or paused
+    bint open                  # what `done` says, for those who only look
+    int bell                   # of the loop that has it; -1 for none
     ssize_t (*send)(State* s) noexcept nogil
     ssize_t (*receive)(State* s, char* to, size_t length) noexcept nogil
+    void* transport            # what `send` and `receive` of a TLS connection work on
+    unsigned long transport_error  # OpenSSL's code behind SEND_ERROR and RECEIVE_ERROR
     bint buffered              # the transport may hold bytes, or a send in progress, that poll cannot see
     Phase phase
     int outcome
@@ -95,8 +121,16 @@ cdef struct State:
     int wants                  # poll events
     bint more                  # the last step ended by its budget, or unseen bytes may be there: do not sleep
     iovec* iov                 # the request; entries before `iov_next` have gone out
-    int iov_count
+    int iov_count              # the present request ends before this one
     int iov_next
+    int* ends                  # of a series: where each request ends in `iov`; else NULL
+    int requests
+    int answered               # how many of them have been, each by a whole 2xx that left the connection in step
+    Answer* answers
+    char* heads                # of the answers, one after the other
+    size_t heads_length
+    size_t heads_size
+    size_t used                # of a series: bytes of `into` that bodies have taken
     size_t sent                # head and body
     size_t slice               # TLS: length of the send that has to be repeated; 0 for none
     char* scratch              # response head, and what followed it in the same packet
@@ -295,9 +329,9 @@ cdef inline void _head_complete(State* s) noexcept nogil:
 # --- the body -------------------------------------------------------------------------------------------
 
 cdef inline bint _find_place(State* s, size_t length) noexcept nogil:
-    if s.into != NULL and 200 <= s.head.status < 300:
-        s.place = s.into
-        return length <= s.into_size
+    if (s.into != NULL or s.ends != NULL) and 200 <= s.head.status < 300:
+        s.place = s.into + s.used if length else NULL
+        return length <= s.into_size - s.used
     if length == 0:
         return True
     if length <= MAX_SPILL:
@@ -311,7 +345,8 @@ cdef inline void begin_body(State* s) noexcept nogil:
     cdef size_t length = <size_t>s.head.content_length
     cdef size_t came = s.scratch_length - s.head.end
     if not _find_place(s, length):
-        s.outcome = UNUSUAL
+        # Between the answers of a series there is time to give the next one another place.
+        s.outcome = HEAD_READY if s.ends != NULL and s.head.status < 300 else UNUSUAL
         return
     if came > length:
         came = length
@@ -350,10 +385,57 @@ cdef inline void _step_body(State* s, int events) noexcept nogil:
         s.outcome = COMPLETE
 
 
+# --- a series -------------------------------------------------------------------------------------------
+
+cdef inline bint _keep_head(State* s) noexcept nogil:
+    cdef size_t size = s.heads_size
+    cdef char* larger
+    if s.heads_length + s.head.end > size:
+        # What the other answers will need too, if they are like this one.
+        size = 2 * size if size else <size_t>s.head.end * s.requests
+        if size < s.heads_length + s.head.end:
+            size = s.heads_length + s.head.end
+        larger = <char*>realloc(s.heads, size)
+        if larger == NULL:
+            return False
+        s.heads = larger
+        s.heads_size = size
+    memcpy(s.heads + s.heads_length, s.scratch, s.head.end)
+    return True
+
+
+cdef inline void _next_of_series(State* s) noexcept nogil:
+    """Begins the next request where the answer to the one before was a whole 2xx that left the connection in step."""
+    cdef Answer* answer
+    if s.head.status >= 300 or not s.request_sent or s.spill != NULL or not _keep_head(s):
+        return
+    answer = s.answers + s.answered
+    answer.status = s.head.status
+    answer.head_at = s.heads_length
+    answer.head_length = s.head.end
+    answer.body_at = s.used
+    answer.body_length = s.received
+    s.heads_length += s.head.end
+    s.used += (s.received + PLACE_ALIGNMENT - 1) // PLACE_ALIGNMENT * PLACE_ALIGNMENT
+    if s.used > s.into_size:
+        s.used = s.into_size
+    s.answered += 1
+    s.head.end = 0  # what counts as an answer of the series is no answer of the exchange
+    if s.answered == s.requests or s.head.closes or s.leftover_at < s.scratch_length:
+        return
+    s.iov_count = s.ends[s.answered]
+    s.scratch_length = s.leftover_at = s.received = 0
+    s.request_sent = s.early = False
+    s.outcome = PENDING
+    s.phase = SENDING
+    s.wants = POLLIN | POLLOUT
+    progress(s, s.send_timeout)
+    _step_send(s, POLLOUT)
+
+
 # --- what the loop calls --------------------------------------------------------------------------------
 
-cdef inline void step(State* s, int events) noexcept nogil:
-    """Goes as far as the socket allows, within the budget. `events` is what poll said of it."""
+cdef inline void _step(State* s, int events) noexcept nogil:
     s.more = False
     if s.phase == SENDING:
         # Reading first: an early refusal has to stop the sending.
@@ -367,6 +449,27 @@ cdef inline void step(State* s, int events) noexcept nogil:
     if s.outcome == PENDING and s.phase == RECEIVING_BODY:
         s.more = False
         _step_body(s, events)
+
+
+cdef inline void step(State* s, int events) noexcept nogil:
+    """Goes as far as the socket allows, within the budget. `events` is what poll said of it."""
+    _step(s, events)
+    if s.outcome == COMPLETE and s.ends != NULL:
+        _next_of_series(s)
+
+
+cdef inline void start(State* s) noexcept nogil:
+    """A loop begins with it, or goes on after a pause."""
+    if s.phase == SENDING and s.outcome == PENDING:
+        s.more = True
+        progress(s, s.send_timeout)
+
+
+cdef inline void go_on(State* s) noexcept nogil:
+    """After a pause at the head, with the body's place known."""
+    begin_body(s)
+    if s.outcome == COMPLETE and s.ends != NULL:
+        _next_of_series(s)
 
 
 cdef inline void check_deadline(State* s, int64_t now) noexcept nogil:

@@ -69,6 +69,10 @@ class Failed:
         self.region: str | None = None
         self.headers: Mapping[str, str] = {}
         self.may_have_taken_effect = sent and failure is not None
+        # It says nothing about the request, as of a pooled connection that the server had closed: no attempt.
+        self.unseen = False
+        # Seconds that the attempt took, where it was one of a series.
+        self.took = 0.0
 
     @classmethod
     def of_exchange(cls, exchange: Exchange, settings: ClientSettings) -> Failed:

@@ -16,9 +16,10 @@ from urllib.parse import quote
 from . import _xml
 from ._checksums import ALGORITHMS, Algorithm
 from ._client import Service
-from ._failures import s3_error
+from ._failures import Failed, s3_error
 from ._http import ResponseHead
 from ._requests import CancelScope, Request, Response
+from ._series import Room
 from ._uri import Location, format_uri
 from .config import HEADER_FIELDS, MultipartUploadConfig
 from .errors import ChecksumMismatchError, NotFoundError, S3dlioError, S3Error, TransportError
@@ -84,11 +85,9 @@ def put_object(
     config: MultipartUploadConfig,
     checksum: Checksum | None,
     cancel: CancelScope | None = None,
+    before: Failed | None = None,
 ) -> Stored:
-    headers = {**object_headers(config), **condition_headers(config)}
-    if checksum is not None:
-        headers[checksum.algorithm.header] = checksum.value
-    headers.setdefault("content-type", "binary/octet-stream")
+    """PutObject; `before` is how the same request failed as one of `put_objects`."""
     found: list[Stored] = []
 
     def ours() -> bool:
@@ -97,15 +96,18 @@ def put_object(
         found.extend([stored] if stored else [])
         return stored is not None
 
-    request = Request("PutObject", "PUT", *location, headers=headers, body=body, settled=ours)
-    response = _call_with_checksum(service, request, cancel)
+    request = _put_request(location, body, _put_headers(config), checksum)
+    request.settled = ours
+    response = _call_with_checksum(service, request, cancel, before)
     return found[0] if response.status == 0 else _stored(service, request, response, checksum)
 
 
-def _call_with_checksum(service: Service, request: Request, cancel: CancelScope | None = None) -> Response:
+def _call_with_checksum(
+    service: Service, request: Request, cancel: CancelScope | None = None, before: Failed | None = None
+) -> Response:
     """The answer; a body that the store refuses for its checksum is told as what it is."""
     try:
-        return service.call(request, cancel)
+        return service.call(request, cancel, before=before)
     except S3Error as error:
         if error.code not in _MISMATCHES:
             raise
@@ -125,6 +127,44 @@ def withdraw(service: Service, location: Location, version_id: str | None) -> st
     except S3dlioError as error:
         return f"its version {version_id} is visible, for it could not be deleted: {error}"
     return f"its version {version_id} was deleted again"
+
+
+def _put_headers(config: MultipartUploadConfig) -> dict[str, str]:
+    headers = {**object_headers(config), **condition_headers(config)}
+    headers.setdefault("content-type", "binary/octet-stream")
+    return headers
+
+
+def _put_request(
+    location: Location, body: Sequence[Any], headers: Mapping[str, str], checksum: Checksum | None
+) -> Request:
+    if checksum is not None:
+        headers = {**headers, checksum.algorithm.header: checksum.value}
+    return Request("PutObject", "PUT", *location, headers=headers, body=body)
+
+
+def put_objects(
+    service: Service,
+    objects: Sequence[tuple[Location, Any, Checksum | None]],
+    config: MultipartUploadConfig,
+    cancel: CancelScope,
+) -> tuple[list[Stored], Failed | None]:
+    """PutObject of small objects (location, bytes, checksum) of one bucket, one after the other on one connection.
+
+    Returns:
+        What the store has of the first ones, and how the one after them failed, as `put_object` takes it; None where
+        it was not sent.
+    """
+    headers = _put_headers(config)
+    requests = [_put_request(location, [data], headers, checksum) for location, data, checksum in objects]
+    responses, rest = service.call_series(requests, cancel, lambda length, _: (bytearray(length), 0))
+    if isinstance(rest, Response):
+        responses.append(rest)
+    stored = [
+        _stored(service, request, response, checksum)
+        for request, response, (_, _, checksum) in zip(requests, responses, objects, strict=False)
+    ]
+    return stored, rest if isinstance(rest, Failed) else None
 
 
 def _same_object(service: Service, location: Location, body: Sequence[Any], checksum: Checksum | None) -> Stored | None:
@@ -312,8 +352,12 @@ def get_object(
     on_head: Callable[[ResponseHead], Any] | None = None,
     into: Any = None,
     cancel: CancelScope | None = None,
+    before: Failed | None = None,
 ) -> Response:
-    """GetObject; `byte_range` is (offset, length), with length None for "to the end"."""
+    """GetObject; `byte_range` is (offset, length), with length None for "to the end".
+
+    `before` is how the same request failed as one of `get_objects`.
+    """
     headers = {"x-amz-checksum-mode": "ENABLED"}
     if byte_range is not None:
         offset, length = byte_range
@@ -323,7 +367,17 @@ def get_object(
     request = Request(
         "GetObject", "GET", *location, query=_version(version_id), headers=headers, on_head=on_head, into=into
     )
-    return service.call(request, cancel)
+    return service.call(request, cancel, before=before)
+
+
+def get_objects(
+    service: Service, locations: Sequence[Location], room: Room, expected: int, cancel: CancelScope
+) -> tuple[list[Response], Response | Failed | None]:
+    """GetObject of small objects of one bucket, one after the other on one connection; see `Service.call_series`."""
+    requests = [
+        Request("GetObject", "GET", *location, headers={"x-amz-checksum-mode": "ENABLED"}) for location in locations
+    ]
+    return service.call_series(requests, cancel, room, expected)
 
 
 def head_object(

@@ -112,8 +112,9 @@ class Request:
 @dataclass(slots=True)
 class Response:
     """A 2xx answer, or status 0 for a request whose effect was found otherwise. `received` counts body bytes
-    wherever they went; `uncertain` says that an earlier attempt of the same request may have taken effect, and
-    `sent_twice` that another sending of it was cut short."""
+    wherever they went; `uncertain` says that an earlier attempt of the same request may have taken effect,
+    `sent_twice` that another sending of it was cut short, and `place` in which buffer, at which offset, the body of
+    an answer of a series lies."""
 
     status: int
     headers: Mapping[str, str]
@@ -122,3 +123,4 @@ class Response:
     attempts: int
     uncertain: bool
     sent_twice: bool = False
+    place: tuple[Any, int] | None = None

@@ -110,3 +110,35 @@ cdef inline void scan(const char* data, Py_ssize_t length, Head* head) noexcept 
         if start:
             _read_field(head, data + start, newline - 1 - start)
         start = newline + 1
+
+
+cdef inline Py_ssize_t find_field(const char* data, Py_ssize_t length, Py_ssize_t at, const char* name,
+                                  Py_ssize_t name_length, Py_ssize_t* value, Py_ssize_t* value_length) noexcept nogil:
+    """Looks for a field in a complete usual head from the line at `at` on (0: after the status line).
+
+    Returns:
+        Where the line after it begins, with its value's place in `value`; 0 where there is none.
+    """
+    cdef const char* found
+    cdef Py_ssize_t start, end
+    while True:
+        found = <const char*>memchr(data + at, c"\n", length - at)
+        if found == NULL:
+            return 0
+        if at == 0:
+            at = found - data + 1
+            continue
+        start = at
+        end = found - data - 1
+        at = end + 2
+        if end - start > name_length and data[start + name_length] == c":" and (
+            strncasecmp(data + start, name, name_length) == 0
+        ):
+            start += name_length + 1
+            while start < end and _is_blank(data[start]):
+                start += 1
+            while end > start and _is_blank(data[end - 1]):
+                end -= 1
+            value[0] = start
+            value_length[0] = end - start
+            return at

@@ -7,10 +7,12 @@ botocore is imported with the first signature, because importing it is slow.
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Mapping
+import hashlib
+import hmac
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from ._credentials import Credentials
@@ -29,8 +31,8 @@ def _signing_class() -> tuple[Any, Collection[str], str]:
             super().__init__(credentials, "s3", region)
             self._keys = keys
 
-        def signature(self, string_to_sign: str, request: Any) -> str:
-            date = request.context["timestamp"][0:8]
+        def derived_key(self, date: str) -> bytes:
+            """The key of one day (``YYYYMMDD``)."""
             cached = (self.credentials.access_key, self.credentials.secret_key, date, self._region_name)
             key = self._keys.get(cached)
             if key is None:
@@ -40,8 +42,7 @@ def _signing_class() -> tuple[Any, Collection[str], str]:
                 if len(self._keys) >= _KEPT_KEYS:
                     self._keys.clear()
                 self._keys[cached] = key
-            signed: str = self._sign(key, string_to_sign, hex=True)
-            return signed
+            return key
 
     return KeyCachingS3Auth, frozenset(SIGNED_HEADERS_BLACKLIST), SIGV4_TIMESTAMP
 
@@ -101,26 +102,91 @@ class Signer:
             `headers` with ``host``, ``authorization``, ``x-amz-date``, ``x-amz-content-sha256`` and, for
             temporary credentials, ``x-amz-security-token``.
         """
+        alike = self.alike(
+            method=method, host=host, headers=headers, varying=(), credentials=credentials, region=region, now=now,
+            payload_hash=payload_hash,
+        )  # fmt: skip
+        return {**alike.fixed, "authorization": alike.authorization(path, query_string)}
+
+    def alike(
+        self,
+        *,
+        method: str,
+        host: str,
+        headers: Mapping[str, str],
+        varying: Sequence[str],
+        credentials: Credentials,
+        region: str,
+        now: datetime | None = None,
+        payload_hash: str = UNSIGNED_PAYLOAD,
+    ) -> Alike:
+        """Signs many requests that differ in path, query and the values of a few headers, all for one instant.
+
+        Args:
+            varying: lower-case names of headers whose values are told with each request; those in `headers` do not
+                count. All are signed.
+            method, host, headers, credentials, region, now, payload_hash: as for `sign`.
+        """
         signing_class, not_signed, timestamp_format = _signing_class()
         instant = datetime.now(UTC) if now is None else now.astimezone(UTC)
         timestamp = instant.strftime(timestamp_format)
-        sent = {"host": host}
-        sent.update((name.lower(), value) for name, value in headers.items())
-        sent.pop("authorization", None)
-        sent["x-amz-date"] = timestamp
-        sent["x-amz-content-sha256"] = payload_hash
+        fixed = {"host": host}
+        fixed.update((name.lower(), value) for name, value in headers.items())
+        fixed.pop("authorization", None)
+        fixed["x-amz-date"] = timestamp
+        fixed["x-amz-content-sha256"] = payload_hash
         if credentials.token:
-            sent["x-amz-security-token"] = credentials.token
-        names = sorted(name for name in sent if name not in not_signed)
-        lines = [method.upper(), path, _canonical_query(query_string)]
-        lines += [f"{name}:{' '.join(sent[name].split())}" for name in names]
-        lines += ["", ";".join(names), payload_hash]
-
+            fixed["x-amz-security-token"] = credentials.token
+        for name in varying:
+            fixed.pop(name, None)
+        names = sorted([name for name in fixed if name not in not_signed] + list(varying))
         signer = signing_class(credentials, region, self._keys)
-        request = SimpleNamespace(context={"timestamp": timestamp})
-        signature = signer.signature(signer.string_to_sign(request, "\n".join(lines)), request)
-        sent["authorization"] = (
-            f"AWS4-HMAC-SHA256 Credential={signer.scope(request)}, "
-            f"SignedHeaders={';'.join(names)}, Signature={signature}"
+        dated = SimpleNamespace(context={"timestamp": timestamp})
+        signed = ";".join(names)
+        values = ["%s" if name in varying else _literal(" ".join(fixed[name].split())) for name in names]
+        lines = [f"{_literal(name)}:{value}" for name, value in zip(names, values, strict=True)]
+        return Alike(
+            fixed=fixed,
+            order=tuple(varying.index(name) for name in names if name in varying),
+            canonical="\n".join([method.upper(), "%s", "%s", *lines, "", _literal(signed), payload_hash]),
+            string_to_sign=f"AWS4-HMAC-SHA256\n{timestamp}\n{signer.credential_scope(dated)}\n",
+            credential=f"AWS4-HMAC-SHA256 Credential={signer.scope(dated)}, SignedHeaders={signed}, Signature=",
+            key=signer.derived_key(timestamp[:8]),
         )
-        return sent
+
+
+def _literal(text: str) -> str:
+    """For a format: no sign in it stands for a value."""
+    return text.replace("%", "%%")
+
+
+class Alike(NamedTuple):
+    """What is the same in all requests of one kind that are signed for one instant.
+
+    Attributes:
+        fixed: their headers, under lower-case names, without those that vary and without ``authorization``.
+        order: which of the varying values comes at which place of the canonical request.
+        canonical: the canonical request, with places for path, query and values.
+        string_to_sign: all of it but the canonical request's digest.
+        credential: the ``authorization`` header up to the signature.
+        key: derived for the day.
+    """
+
+    fixed: dict[str, str]
+    order: tuple[int, ...]
+    canonical: str
+    string_to_sign: str
+    credential: str
+    key: bytes
+
+    def authorization(self, path: str, query_string: str, values: Sequence[str] = ()) -> str:
+        """The ``authorization`` header of one of them.
+
+        Args:
+            path, query_string: percent-encoded, as for `Signer.sign`.
+            values: of the varying headers, in the order in which they were named; blanks in them as they are sent.
+        """
+        varied = [" ".join(values[place].split()) for place in self.order]
+        canonical = self.canonical % (path, _canonical_query(query_string), *varied)
+        text = self.string_to_sign + hashlib.sha256(canonical.encode()).hexdigest()
+        return self.credential + hmac.digest(self.key, text.encode(), "sha256").hex()

@@ -117,6 +117,10 @@ class Client:
         """See `s3dlio.put_bytes`."""
         return objects.put_bytes(uri, data, client=self, **options)
 
+    def put_many(self, items: Sequence[tuple[str, Any]], **options: Any) -> list[Any]:
+        """See `s3dlio.put_many`."""
+        return objects.put_many(items, client=self, **options)
+
     def resume(self, uri: str, upload_id: str, **options: Any) -> MultipartUploadWriter:
         """See `MultipartUploadWriter.resume`."""
         return MultipartUploadWriter.resume(uri, upload_id, client=self, **options)

@@ -1,20 +1,22 @@
-"""Whole small objects and questions about objects: `put_bytes` and `stat`."""
+"""Whole objects and questions about them: `put_bytes`, `put_many` and `stat`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Literal
 
 from . import _operations
-from ._client import ClientLike, service_of
+from ._default_service import ClientLike, service_of
+from ._many import Batch, Puts
 from ._payload import flat_view
 from ._upload_info import UploadInfo
 from ._uri import format_uri, parse_uri
+from .config import check_integer
 from .progress import Progress
-from .writer import MultipartUploadWriter
+from .writer import MultipartUploadWriter, make_config
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,51 @@ def put_bytes(
     with writer:
         writer.write(view, copy=False)
     return writer.close()
+
+
+def put_many(
+    items: Sequence[tuple[str, Any]],
+    *,
+    max_in_flight: int = 64,
+    on_error: Literal["raise", "return"] = "raise",
+    client: ClientLike | None = None,
+    **options: Any,
+) -> list[Any]:
+    """Stores many objects: an `UploadInfo` for each (uri, data), in the order given.
+
+    All data are borrowed until it returns. What fits one part is one PutObject, sent in series with others; the rest
+    goes up in parallel parts. Where a URI stands twice, either of its data may be what the store has in the end.
+
+    Args:
+        items: ``s3://bucket/key`` and any C-contiguous buffer each; all are checked before any request.
+        max_in_flight: objects being stored at once (1 to 1024).
+        on_error: ``"raise"`` ends everything at the first error; ``"return"`` puts the exception in the info's place.
+        options: the fields of `MultipartUploadConfig`, for all of them.
+
+    Raises:
+        TypeError, ValueError: an item is no pair, or its data no contiguous buffer in host memory.
+        S3Error, TransportError: the store refused or could not be reached; objects before it may be stored.
+    """
+    if on_error not in ("raise", "return"):
+        raise ValueError(f"on_error={on_error!r}: expected 'raise' or 'return'")
+    limit = check_integer("max_in_flight", max_in_flight, 1, 1024, "objects")
+    config = make_config(options)
+    pairs = [_pair(item, index) for index, item in enumerate(items)]
+    locations = [parse_uri(uri) for uri, _ in pairs]
+    views = [flat_view(data, f"items[{index}]") for index, (_, data) in enumerate(pairs)]
+    results: list[Any] = [None] * len(pairs)
+
+    def put_large(index: int) -> UploadInfo:
+        return put_bytes(pairs[index][0], views[index], client=client, **options)
+
+    puts = Puts(service_of(client), locations, views, config, put_large, results)
+    return Batch(puts, limit, on_error == "return", results).run()
+
+
+def _pair(item: Any, index: int) -> tuple[str, Any]:
+    if not isinstance(item, tuple | list) or len(item) != 2:
+        raise TypeError(f"items[{index}] is no (uri, data) pair")
+    return item[0], item[1]
 
 
 def stat(uri: str, *, version_id: str | None = None, client: ClientLike | None = None) -> ObjectInfo:

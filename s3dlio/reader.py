@@ -5,18 +5,15 @@ Arguments are checked here, before any request; the bytes are `_download`'s busi
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from . import _workers
 from ._bytes_view import BytesView
-from ._client import ClientLike, Service, service_of
+from ._default_service import ClientLike, service_of
 from ._download import Download
-from ._kept import without_traceback
+from ._many import Batch, Gets
 from ._payload import flat_view
-from ._requests import Cancelled, CancelScope
-from ._uri import Location, parse_uri
+from ._uri import parse_uri
 from .config import MAX_OBJECT_SIZE, DownloadSettings, check_integer
 from .progress import Progress
 
@@ -143,6 +140,8 @@ def get_many(
 ) -> list[tuple[str, Any]]:
     """Many objects: ``[(uri, BytesView)]`` in the order given, duplicates included.
 
+    Bodies of up to 64 KiB share their memory: a view that is kept keeps up to 256 KiB; `bytes(view)` copies.
+
     Args:
         uris: ``s3://bucket/key`` each; all are checked before any request.
         max_in_flight: objects being fetched at once (1 to 1024).
@@ -155,80 +154,7 @@ def get_many(
     limit = check_integer("max_in_flight", max_in_flight, 1, 1024, "objects")
     settings = DownloadSettings.resolve(range_optimization, range_threshold, range_concurrency, chunk_size)
     names = list(uris)
-    batch = _Batch(service_of(client), [parse_uri(uri) for uri in names], settings, on_error == "return", verify)
-    return list(zip(names, batch.run(limit), strict=True))
-
-
-class _Batch:
-    """The objects of one `get_many`, fetched by as many workers as may be in flight."""
-
-    def __init__(
-        self,
-        service: Service,
-        locations: list[Location],
-        settings: DownloadSettings,
-        keep: bool,
-        verify: bool,
-    ) -> None:
-        self._service = service
-        self._locations = locations
-        self._settings = settings
-        self._keep_errors = keep
-        self._verify = verify
-        self._results: list[Any] = [None] * len(locations)
-        self._next = 0
-        self._error: BaseException | None = None
-        self._scope = CancelScope()
-        self._changed = threading.Condition()
-        self._crew = _workers.Crew(self._changed)
-
-    def run(self, limit: int) -> list[Any]:
-        try:
-            for _ in range(min(limit, len(self._locations))):
-                self._crew.start(self._work)
-            self._crew.join()
-        except BaseException:
-            self._stop(Cancelled("the call was interrupted"))
-            self._crew.call_off()
-            raise
-        if self._error is not None:
-            raise self._taken_error()
-        return self._results
-
-    def _taken_error(self) -> BaseException:
-        error, self._error = self._error, None
-        assert error is not None
-        return error
-
-    def _stop(self, error: BaseException) -> None:
-        with self._changed:
-            if self._error is None:
-                self._error = error
-        self._scope.cancel()
-
-    def _work(self) -> None:
-        while True:
-            with self._changed:
-                index = self._next
-                if self._error is not None or index == len(self._locations):
-                    return
-                self._next += 1
-            try:
-                download = Download(
-                    self._service,
-                    self._locations[index],
-                    self._settings,
-                    verify=self._verify,
-                    scope=self._scope_of(),
-                )
-                download.run()
-                self._results[index] = download.view()
-            except BaseException as error:
-                if self._keep_errors and isinstance(error, Exception):
-                    self._results[index] = without_traceback(error)
-                else:
-                    self._stop(error)
-
-    def _scope_of(self) -> CancelScope:
-        """A failing object cancels its own ranges; only where errors end the call may that reach the others."""
-        return CancelScope() if self._keep_errors else self._scope
+    results: list[Any] = [None] * len(names)
+    gets = Gets(service_of(client), [parse_uri(uri) for uri in names], settings, verify, results)
+    Batch(gets, limit, on_error == "return", results).run()
+    return list(zip(names, results, strict=True))

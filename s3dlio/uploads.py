@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from . import _operations
-from ._client import ClientLike, Service, service_of
+from ._client import Service
+from ._default_service import ClientLike, service_of
 from ._uri import Location, format_uri, parse_uri
 from .config import check_seconds
 

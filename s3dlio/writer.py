@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from . import _workers
 from ._assembler import Owner
-from ._client import ClientLike, service_of
+from ._default_service import ClientLike, service_of
 from ._intake import SMALLEST_SEGMENT, Intake
 from ._operations import list_parts
 from ._payload import flat_view

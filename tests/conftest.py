@@ -208,10 +208,10 @@ def nothing_is_left() -> Iterator[None]:
         return
     before = _descriptors()
     yield
-    from s3dlio import _client, _drivers, _payload
+    from s3dlio import _default_service, _drivers, _payload
 
-    if _client._default is not None:
-        _client._default[1].close()
+    if _default_service._default is not None:
+        _default_service._default[1].close()
     assert _drivers.drivers().close(10)
     deadline = time.monotonic() + 15  # idle workers and their last clients are on their way out
     while time.monotonic() < deadline:

@@ -178,12 +178,13 @@ def test_a_child_forked_while_every_lock_is_held_does_not_wait_for_them(peer: Pe
     """The thread that holds a lock does not exist in the child, and will never let go of it there."""
     script = f"""{FORK}
 from contextlib import ExitStack
-from s3dlio import _client, _drivers, _payload, _workers
+from s3dlio import _default_service, _drivers, _payload, _workers
 uses_everything()
 service, process, drivers = client.service, _workers._process, _drivers.drivers()
 locks = [
-    _payload._lock, _client._default_lock, _drivers._lock, drivers._lock, process.workers._lock, process.open_lock,
-    process.reaper._lock, service._lock, service._quota._lock, service._pace._lock, service._credentials._lock,
+    _payload._lock, _default_service._default_lock, _drivers._lock, drivers._lock, process.workers._lock,
+    process.open_lock, process.reaper._lock, service._lock, service._quota._lock, service._pace._lock,
+    service._credentials._lock,
     service._connections._lock,
 ]
 with ExitStack() as stack:
@@ -201,7 +202,7 @@ def test_no_lock_is_left_out_of_the_test_above() -> None:
     found = {path.name for path in package.glob("*.py") if "threading.Lock()" in path.read_text(encoding="utf-8")}
     process_wide = {
         "_payload.py", "_client.py", "_drivers.py", "_workers.py", "_credentials.py", "_connections.py",
-        "_endpoint_state.py", "_stragglers.py",
+        "_endpoint_state.py", "_stragglers.py", "_default_service.py",
     }  # fmt: skip
     of_a_transfer = {"_requests.py", "_upload.py", "writer.py"}
     assert found == process_wide | of_a_transfer

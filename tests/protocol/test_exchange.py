@@ -34,7 +34,8 @@ from peers import (
 )
 
 from s3dlio._drivers import Drivers, drivers
-from s3dlio._exchange import Exchange, ExchangeLoop, Outcome, scan_head
+from s3dlio._exchange import Exchange, Outcome, scan_head
+from s3dlio._exchange_loop import ExchangeLoop
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from peers import (
     start,
 )
 
+from s3dlio import _tls
 from s3dlio._exchange import Outcome
 
 NO_CONTENT = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -41,15 +42,44 @@ def contexts(version: ssl.TLSVersion) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     return server, client
 
 
-@pytest.fixture(scope="module", params=[ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
-def both_contexts(request: pytest.FixtureRequest) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    return contexts(request.param)
+WAYS = [(ssl.TLSVersion.TLSv1_2, True), (ssl.TLSVersion.TLSv1_3, True), (ssl.TLSVersion.TLSv1_3, False)]
+
+
+@pytest.fixture(scope="module", params=WAYS, ids=["1.2", "1.3", "1.3-by-methods"])
+def both_contexts(request: pytest.FixtureRequest) -> Iterator[tuple[ssl.SSLContext, ssl.SSLContext]]:
+    version, without_gil = request.param
+    _tls.without_gil(without_gil)
+    yield contexts(version)
+    _tls.without_gil(True)
 
 
 @pytest.fixture
 def peers(both_contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> Iterator[Peers]:
     with Peers(*both_contexts) as opened:
         yield opened
+
+
+def test_openssl_is_found_beneath_a_connected_socket() -> None:
+    with Peers(*contexts(ssl.TLSVersion.TLSv1_3)) as peers:
+        sock = peers.connect(answer(HELLO))
+        assert _tls.without_gil(True)
+        assert _tls.TlsTransport(sock).native
+        run(sock, [])
+
+
+def test_a_socket_that_looks_otherwise_is_used_by_its_methods() -> None:
+    class Other(ssl.SSLSocket):
+        """Keeps its own kind of inner object, as another Python may."""
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        sock = Other.__new__(Other)
+        socket.socket.__init__(sock, fileno=os.dup(ours.fileno()))
+        sock._sslobj = ssl.SSLObject.__new__(ssl.SSLObject)  # type: ignore[assignment]
+        assert not _tls.TlsTransport(sock).native
+        sock._sslobj = None
+        assert not _tls.TlsTransport(sock).native
+        socket.socket.close(sock)
 
 
 def digest_of_request(digests: list[str], size: int, *, piece: int = 1 << 18, pause: float = 0.0) -> Script:

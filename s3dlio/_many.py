@@ -1,0 +1,321 @@
+"""Many objects at once: workers that each take a few, send them as a series, and go on alone with what that left.
+
+Small objects cost a return to Python for a series and not for each; large or failing ones go the ordinary way, with its
+retries. Called by `reader` and `objects`; a batch never returns while a worker may touch the caller's memory.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from . import _operations, _workers
+from ._bytes_view import BytesView
+from ._checksums import Algorithm, load
+from ._client import Service
+from ._download import Download, check_whole
+from ._failures import Failed
+from ._kept import without_traceback
+from ._operations import Checksum, Stored
+from ._payload import pool
+from ._requests import Cancelled, CancelScope, Response
+from ._upload_info import UploadInfo
+from ._uri import Location
+from .config import KIB, DownloadSettings, MultipartUploadConfig
+from .errors import S3Error
+
+# Requests of one series: the longer, the fewer returns to Python, and the longer the last one waits (measured with
+# 4 KiB objects: 32 cost 4 % more CPU than 128, 8 cost 25 % more).
+MOST_IN_SERIES = 32
+# Bytes of one series; more would keep its connection from taking a fair share.
+SERIES_BYTES = 2048 * KIB
+# Bodies up to this share their memory with others of the series, at most so much: a view that is kept keeps it all.
+SMALL_BODY = 64 * KIB
+SHARED_PLACE = 256 * KIB
+
+
+# Bodies lie apart by whole cache lines, as the native series puts them.
+PLACE_ALIGNMENT = 64
+
+
+def _aligned(length: int) -> int:
+    return -(-length // PLACE_ALIGNMENT) * PLACE_ALIGNMENT
+
+
+class Work(Protocol):
+    """What a batch does with objects, named by their place in the list."""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+
+    def together(self, first: int, most: int) -> int:
+        """How many from `first` on may form a series, at most `most`; 0 where that one has to go alone."""
+
+    def run_together(self, first: int, last: int, scope: CancelScope) -> tuple[int, Failed | None]:
+        """Does [first, last) as a series; returns how many were done, and how the one after them failed."""
+
+    def run_alone(self, index: int, before: Failed | None, scope: CancelScope) -> Any:
+        """Does one object; `before` is how it failed in a series."""
+
+
+class Batch:
+    """The objects of one call.
+
+    Args:
+        work: what is done with each.
+        limit: objects in flight at once.
+        keep_errors: an exception takes the place of an object's result; else the first one ends everything.
+        results: a list with a place for each object, filled here and by `work`.
+    """
+
+    def __init__(self, work: Work, limit: int, keep_errors: bool, results: list[Any]) -> None:
+        self._work = work
+        self._keep_errors = keep_errors
+        self._results = results
+        self._workers = min(limit, work.count)
+        self._next = 0
+        self._error: BaseException | None = None
+        self._scope = CancelScope()
+        self._changed = threading.Condition()
+        self._crew = _workers.Crew(self._changed)
+
+    def run(self) -> list[Any]:
+        """Does everything and returns the results."""
+        try:
+            for _ in range(self._workers):
+                self._crew.start(self._serve)
+            self._crew.join()
+        except BaseException:
+            self._stop(Cancelled("the call was interrupted"))
+            self._crew.call_off()
+            raise
+        if self._error is not None:
+            raise self._taken_error()
+        return self._results
+
+    def _taken_error(self) -> BaseException:
+        error, self._error = self._error, None
+        assert error is not None
+        return error
+
+    def _stop(self, error: BaseException) -> None:
+        with self._changed:
+            if self._error is None:
+                self._error = error
+        self._scope.cancel()
+
+    def _take(self) -> tuple[int, int]:
+        """The objects [first, last) that a worker does next; empty where it has to end."""
+        with self._changed:
+            first, left = self._next, self._work.count - self._next
+            if self._error is not None or left == 0:
+                return first, first
+            # In the end each worker takes fewer, so that all end at about the same time.
+            share = min(MOST_IN_SERIES, max(1, left // (2 * self._workers)))
+            self._next += max(1, self._work.together(first, share))
+            return first, self._next
+
+    def _serve(self) -> None:
+        while True:
+            first, last = self._take()
+            if first == last:
+                return
+            while first < last:
+                first = self._advance(first, last)
+
+    def _advance(self, first: int, last: int) -> int:
+        """Does as many of [first, last) as one series comes to, or one alone; returns where to go on."""
+        # With errors kept a failing object cancels its own requests only.
+        scope = CancelScope() if self._keep_errors else self._scope
+        try:
+            done, failed = 0, None
+            if self._work.together(first, last - first):
+                done, failed = self._work.run_together(first, last, scope)
+            first += done
+            if first == last or (done and failed is None):
+                return first
+            self._results[first] = self._work.run_alone(first, failed, scope)
+        except BaseException as error:
+            if not (self._keep_errors and isinstance(error, Exception)):
+                self._stop(error)
+                return last
+            self._results[first] = without_traceback(error)
+        return first + 1
+
+
+class Gets:
+    """Downloads of whole objects."""
+
+    def __init__(
+        self,
+        service: Service,
+        locations: Sequence[Location],
+        settings: DownloadSettings,
+        verify: bool,
+        results: list[Any],
+    ) -> None:
+        self._service = service
+        self._locations = locations
+        self._settings = settings
+        self._verify = verify
+        self._results = results
+        # Bytes of the object that came last: what the next one is thought to have.
+        self._usual = 0
+        # Shared places with room left, each with where that begins; a list's ends are atomic.
+        self._open: list[tuple[Any, int]] = []
+        if verify:
+            load()
+
+    @property
+    def count(self) -> int:
+        return len(self._locations)
+
+    def together(self, first: int, most: int) -> int:
+        if self._settings.range_optimization:
+            return 0
+        if self._usual:
+            most = min(most, max(1, SERIES_BYTES // self._usual))
+        return _of_one_bucket(self._locations, first, most)
+
+    def run_together(self, first: int, last: int, scope: CancelScope) -> tuple[int, Failed | None]:
+        expected = self._usual if self._usual <= SMALL_BODY else 0
+        responses, rest = _operations.get_objects(
+            self._service, self._locations[first:last], self._room, expected, scope
+        )
+        if responses and responses[-1].place is not None:
+            buffer, offset = responses[-1].place
+            self._keep_open(buffer, offset + responses[-1].received)
+        if isinstance(rest, Response):
+            responses.append(rest)
+        for index, response in enumerate(responses, first):
+            self._results[index] = self._view(index, response)
+        if responses:
+            self._usual = responses[-1].received
+        return len(responses), rest if isinstance(rest, Failed) else None
+
+    def _room(self, length: int, remaining: int) -> tuple[Any, int]:
+        """Memory for the next body, and where that is small for those after it, if they are like it."""
+        if length > SMALL_BODY:
+            return pool().acquire(length), 0
+        while self._open:
+            try:
+                buffer, start = self._open.pop()
+            except IndexError:  # another worker was faster
+                break
+            if buffer.size - start >= length:
+                return buffer, start
+        return pool().acquire(max(length, min(SHARED_PLACE, remaining * _aligned(length)))), 0
+
+    def _keep_open(self, buffer: Any, used: int) -> None:
+        if buffer.size - _aligned(used) >= max(self._usual, PLACE_ALIGNMENT):
+            self._open.append((buffer, _aligned(used)))
+
+    def _view(self, index: int, response: Response) -> BytesView:
+        if response.place is None:
+            view = BytesView(response.body)
+        else:
+            buffer, offset = response.place
+            view = BytesView(buffer, offset, response.received)
+        expected = _operations.full_object_checksum(response.headers) if self._verify else None
+        if expected is not None:
+            check_whole(self._locations[index], expected, expected.algorithm.of([view]))
+        return view
+
+    def run_alone(self, index: int, before: Failed | None, scope: CancelScope) -> BytesView:
+        download = Download(
+            self._service, self._locations[index], self._settings, verify=self._verify, scope=scope, before=before
+        )
+        download.run()
+        return download.view()
+
+
+def _of_one_bucket(locations: Sequence[Location], first: int, most: int) -> int:
+    bucket, last = locations[first].bucket, min(first + most, len(locations))
+    return next((i for i in range(first, last) if locations[i].bucket != bucket), last) - first
+
+
+class Puts:
+    """Uploads of whole objects.
+
+    Args:
+        put_large: stores an object that is more than one part.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        locations: Sequence[Location],
+        views: Sequence[memoryview],
+        config: MultipartUploadConfig,
+        put_large: Callable[[int], UploadInfo],
+        results: list[Any],
+    ) -> None:
+        self._service = service
+        self._locations = locations
+        self._views = views
+        self._config = config
+        self._put_large = put_large
+        self._results = results
+        if config.checksum is not None:
+            load()
+
+    @property
+    def count(self) -> int:
+        return len(self._locations)
+
+    def together(self, first: int, most: int) -> int:
+        total, last = 0, first + _of_one_bucket(self._locations, first, most)
+        for index in range(first, last):
+            total += len(self._views[index])
+            if len(self._views[index]) > self._config.part_size or (total > SERIES_BYTES and index > first):
+                return index - first
+        return last - first
+
+    def run_together(self, first: int, last: int, scope: CancelScope) -> tuple[int, Failed | None]:
+        started = datetime.now(UTC)
+        algorithm = self._service.checksum_algorithm(self._config.checksum)
+        objects = [
+            (self._locations[index], self._views[index], _checksum(algorithm, self._views[index]))
+            for index in range(first, last)
+        ]
+        stored, failed = _operations.put_objects(self._service, objects, self._config, scope)
+        for index, one, (_, _, checksum) in zip(range(first, last), stored, objects, strict=False):
+            self._results[index] = self._info(index, one, checksum, started)
+        return len(stored), failed
+
+    def run_alone(self, index: int, before: Failed | None, scope: CancelScope) -> UploadInfo:
+        view, started = self._views[index], datetime.now(UTC)
+        if len(view) > self._config.part_size:
+            return self._put_large(index)
+        while True:
+            algorithm = self._service.checksum_algorithm(self._config.checksum)
+            checksum = _checksum(algorithm, view)
+            try:
+                stored = _operations.put_object(
+                    self._service, self._locations[index], [view], self._config, checksum, scope, before
+                )
+                return self._info(index, stored, checksum, started)
+            except S3Error as error:
+                before = None
+                if not self._service.without_algorithm(algorithm, error):
+                    raise
+
+    def _info(self, index: int, stored: Stored, checksum: Checksum | None, started: datetime) -> UploadInfo:
+        return UploadInfo(
+            etag=stored.etag,
+            parts=1,
+            total_bytes=len(self._views[index]),
+            checksum=None if checksum is None else checksum.value,
+            checksum_algorithm=None if checksum is None else checksum.algorithm.name,
+            version_id=stored.version_id,
+            started_at=started,
+            completed_at=datetime.now(UTC),
+            upload_id=None,
+        )
+
+
+def _checksum(algorithm: Algorithm | None, view: memoryview) -> Checksum | None:
+    return None if algorithm is None else Checksum(algorithm, algorithm.encode(algorithm.of([view])))
