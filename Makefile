@@ -3,12 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+FUZZ_READY := $(VENV)/.fuzz-ready
 NATIVE := $(wildcard s3dlio/*.pyx s3dlio/*.pxd)
 MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 MINIO := .cache/bin/minio
 URI ?=
 
-.PHONY: demo test test-faults minio lint docs-check dist-check bench bench-full sanitize clean
+.PHONY: demo test test-faults fuzz stress soak nightly minio lint docs-check dist-check bench bench-full bench-check \
+  sanitize clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py $(URI)
@@ -18,7 +20,34 @@ test: $(STAMP)
 
 # More of the faults: fifty kills, longer state machines and stress.
 test-faults: $(STAMP)
-	S3DLIO_TEST_KILLS=50 S3DLIO_TESTS=full $(BIN)/python -m pytest -q --timeout 600 tests/faults tests/models
+	S3DLIO_TEST_KILLS=50 S3DLIO_TESTS=full $(BIN)/python -m pytest -q --timeout 600 tests/faults tests/models tests/soak
+
+# Coverage-guided fuzzing of the response-head scanner and of the XML reader, FUZZ_SECONDS each.
+FUZZ_SECONDS ?= 30
+fuzz: $(STAMP) $(FUZZ_READY)
+	$(BIN)/python tests/fuzz/run.py $(FUZZ_SECONDS)
+
+# Where there is no wheel of atheris, run.py says so.
+$(FUZZ_READY): $(STAMP)
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=2.3' 'setuptools>=77' 'cython>=3.2'
+	touch $@
+
+# Threads on one writer, and collections at random points, STRESS_SECONDS each.
+STRESS_SECONDS ?= 20
+stress: $(STAMP)
+	S3DLIO_STRESS_SECONDS=$(STRESS_SECONDS) $(BIN)/python -m pytest -q tests/models/test_threads.py
+
+# Everything at once for MINUTES, against the scripted peer and MinIO; then the stores are asked what was lost. SEED=N repeats one.
+MINUTES ?= 10
+SEED ?=
+soak: $(STAMP) $(FUZZ_READY) $(MINIO)
+	$(BIN)/python tests/soak $(MINUTES) $(SEED)
+
+# What takes too long for every change.
+nightly:
+	$(MAKE) stress STRESS_SECONDS=600
+	$(MAKE) soak
+	$(MAKE) fuzz FUZZ_SECONDS=600
 
 # The environment: made once, and again when what it is made from changes.
 $(STAMP): pyproject.toml setup.py $(NATIVE)
@@ -50,17 +79,22 @@ dist-check: $(STAMP)
 	build/wheel-check/bin/pip install --quiet --disable-pip-version-check --only-binary :all: build/dist/*.whl
 	cd build && wheel-check/bin/python -c "import s3dlio; print('wheel', s3dlio.__version__)"
 
-# Tables and plots below docs/performance, in about five minutes; without MinIO only what needs none.
-# More options by BENCH='--pairs 1 --workloads small'.
+# Verdicts, tables and plots in docs/performance/quick, in about five minutes; without MinIO only what needs none.
+# More options by BENCH='--pairs 1 --workloads small'; BENCH=--dry-run tells what would run, and for how long.
 BENCH ?=
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m benchmarks suite $(BENCH)
 
-# The same with every peer, every store and full sizes: hours, on a machine that does nothing else.
+# The same with every peer, every store and full sizes, in docs/performance: 45 minutes of a machine that does nothing else.
 bench-full: $(STAMP) $(MINIO)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m benchmarks suite --full $(BENCH)
+
+# The harness's own tests: floors, discard server, verdicts.
+bench-check: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python -m pytest -q benchmarks/tests
 
 # The native modules under AddressSanitizer and UndefinedBehaviorSanitizer, in a copy of the tree.
 SANITIZED := build/sanitize
@@ -72,7 +106,7 @@ sanitize: $(STAMP)
 	cd $(SANITIZED) && S3DLIO_SANITIZE=1 $(abspath $(BIN))/python setup.py -q build_ext --inplace
 	cd $(SANITIZED) && PYTHONPATH=. LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" \
 	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 PYTHONMALLOC=malloc S3DLIO_SANITIZED=1 \
-	  $(abspath $(BIN))/python -m pytest -q -p no:cacheprovider tests/unit tests/protocol tests/lifecycle
+	  $(abspath $(BIN))/python -m pytest -q -p no:cacheprovider tests/unit tests/protocol tests/lifecycle tests/fuzz
 
 clean:
 	rm -rf build dist $(VENV) *.egg-info s3dlio/*.so $(patsubst %.pyx,%.c,$(wildcard s3dlio/*.pyx))

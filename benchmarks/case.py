@@ -6,6 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 
 MIB = 1 << 20
+# The content's period, which sources of operations that use their memory again are made of.
+PERIOD = 16385 * 4096
 
 # Each by the name that the command line, the JSON and the clients use.
 OPERATIONS = {
@@ -14,11 +16,13 @@ OPERATIONS = {
     "put-write": "PUT, write(memoryview)",
     "put-write-borrowed": "PUT, a whole array, borrowed",
     "put-write-copied": "PUT, write(memoryview, copy=True)",
+    "put-again": "PUT, the same memory again and again, borrowed",
     "get": "GET, one request",
     "get-ranged": "GET, parallel ranges",
+    "get-into": "GET, parallel ranges, into warm memory of the caller",
     "get-each": "GET, one object after the other",
-    "get-many": "GET, many small objects",
-    "put-many": "PUT, many small objects",
+    "get-many": "GET, many objects",
+    "put-many": "PUT, many objects",
     "start": "import, and the first bytes",
 }
 
@@ -39,6 +43,7 @@ class Case:
         repeats: measured transfers in each process.
         group: what belongs into one table or plot; "" where the operation says it.
         value: this case's place on that plot's axis.
+        by: the contenders that run it; () for all of the workload.
     """
 
     operation: str
@@ -52,6 +57,7 @@ class Case:
     repeats: int = 3
     group: str = ""
     value: str = ""
+    by: tuple[str, ...] = ()
 
     @property
     def writes(self) -> bool:
@@ -64,9 +70,18 @@ class Case:
         return self.size * self.count
 
     @property
+    def held(self) -> int:
+        """About the bytes that a client holds at a time: its data, and what it receives or copies."""
+        if self.operation == "get-each":
+            return 2 * self.size
+        if "reserve" in self.operation or self.operation == "put-again":
+            return PERIOD + 3 * (self.in_flight + 2) * self.part_size
+        return 2 * self.moved
+
+    @property
     def ranged(self) -> bool:
         """Whether the library is told to download in ranges."""
-        return self.operation == "get-ranged" or self.threshold is not None
+        return self.operation in ("get-ranged", "get-into") or self.threshold is not None
 
     @property
     def title(self) -> str:

@@ -2,6 +2,7 @@
 
 It is started as a script by `process.py` in the library's own environment. Before each transfer it prints a line with
 `next` and reads the key of that transfer from standard input: meanwhile the harness deletes what the last one wrote.
+After the last it prints a line with `measured`, and then its numbers, if what it has read is right.
 """
 
 from __future__ import annotations
@@ -50,11 +51,16 @@ def transfers(client: Any, job: Job) -> Callable[[str], Callable[[], Any]]:
     if job.operation == "put-many":
         data = pattern.make(job.size).tobytes()
         return lambda key: _prepared(method, [(one, data) for one in job.keys(key)])
+    if job.operation == "get-into":
+        target = pattern.make(job.size)
+        target[:] = 0  # so that what is checked has come from the store
+        return lambda key: _prepared(method, key, target)
     if job.operation.startswith("get"):
         return lambda key: _prepared(method, key)
     # A writer may borrow what it is given until its end, so each byte of the object has its own memory, but for
-    # reserve(), which is filled by a copy.
-    source = pattern.make(pattern.PERIOD + job.part_size if "reserve" in job.operation else job.size)
+    # reserve(), which is filled by a copy, and `put-again`, which never changes what it lends.
+    reused = "reserve" in job.operation or job.operation == "put-again"
+    source = pattern.make(pattern.PERIOD + job.part_size if reused else job.size)
     return lambda key: _prepared(method, key, source)
 
 
@@ -124,6 +130,7 @@ def main() -> None:
     module = importlib.import_module(f"clients.with_{sys.argv[1]}")
     job = Job.of(json.loads(sys.argv[2]))
     numbers, result = measure(transfers(module.Client(job), job), job)
+    print(json.dumps({"measured": True}), flush=True)
     if job.operation.startswith("get"):
         check(result, job)
     versions = {name: importlib.metadata.version(name) for name in module.DISTRIBUTIONS[1:]}

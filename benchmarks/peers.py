@@ -17,11 +17,15 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 NATIVE = ROOT / "benchmarks" / "bin"
 
-WRITER = frozenset({"put-reserve", "put-reserve-unfilled", "put-write", "put-write-borrowed", "put-write-copied"})
+WRITER = frozenset(
+    {"put-reserve", "put-reserve-unfilled", "put-write", "put-write-borrowed", "put-write-copied", "put-again"}
+)
 SMALL = frozenset({"get-many", "put-many"})
 READS = frozenset({"get", "get-ranged"})
 EVERYTHING = WRITER | SMALL | READS | {"get-each", "start"}
 PUT_AND_GET = SMALL | READS | {"put-write-borrowed", "start"}
+LARGE = frozenset({"put-write-borrowed", "get-ranged"})
+FLOOR_THREADS = (1, 2, 4)
 
 VERSIONS = {
     "s3dlio": "0.10.0",
@@ -51,6 +55,7 @@ class Contender:
         arguments: of a floor program.
         tls: whether it can be told which authority to trust.
         distribution: what its environment is made of; None for ours and for floors.
+        extra: of that distribution, which gives it an environment of its own.
     """
 
     name: str
@@ -65,6 +70,7 @@ class Contender:
     arguments: tuple[str, ...] = ()
     tls: bool = True
     distribution: str | None = None
+    extra: str = ""
 
     @property
     def is_floor(self) -> bool:
@@ -77,8 +83,9 @@ class Contender:
         return self.is_floor or self.client == "s3dlio"
 
 
-def _home(distribution: str) -> Path:
-    return ROOT / ".cache" / "peers" / f"{distribution}-{VERSIONS[distribution]}"
+def _home(distribution: str, extra: str = "") -> Path:
+    name = f"{distribution}-{extra}" if extra else distribution
+    return ROOT / ".cache" / "peers" / f"{name}-{VERSIONS[distribution]}"
 
 
 def _ours(name: str, label: str, operations: frozenset[str] = EVERYTHING, **more: Any) -> Contender:
@@ -93,24 +100,38 @@ def _peer(
     *,
     imports: tuple[str, ...] = (),
     note: str = "",
+    extra: str = "",
+    client: str = "",
     **more: Any,
 ) -> Contender:
-    home = _home(distribution)
+    home = _home(distribution, extra)
     return Contender(
         name,
         f"{distribution} {VERSIONS[distribution]}{note}",
         home / "bin" / "python",
         home,
         operations,
-        client=distribution,
+        client=client or distribution,
         imports=imports or (distribution,),
         distribution=distribution,
+        extra=extra,
         **more,
     )
 
 
-def _floor(name: str, label: str, program: str, operation: str, *arguments: str) -> Contender:
-    return Contender(name, label, NATIVE / program, NATIVE, frozenset({operation}), arguments=arguments)
+def _floors(name: str, label: str, program: str, operation: str, *arguments: str) -> list[Contender]:
+    """One for each number of threads, as nobody knows before which is best. `*-2t` and so on."""
+    return [
+        Contender(
+            f"{name}-{threads}t",
+            f"floor in C, {label}{threads} thread{'s' if threads > 1 else ''}",
+            NATIVE / program,
+            NATIVE,
+            frozenset({operation}),
+            arguments=(*arguments, "--threads", str(threads)),
+        )
+        for threads in FLOOR_THREADS
+    ]
 
 
 def contenders() -> list[Contender]:
@@ -122,11 +143,18 @@ def contenders() -> list[Contender]:
     streams = frozenset({"put-write-borrowed", "get-ranged", "start"}) | SMALL
     one_stream = PUT_AND_GET - {"get-ranged"}
     never_one_request = PUT_AND_GET - {"get"}
+    boto3 = ("boto3", "boto3.s3.transfer")
     return [
-        _ours("ours", "this library"),
+        _ours("ours", "this library", EVERYTHING | {"get-into"}),
         _peer("original", "s3dlio", EVERYTHING),
         _peer("original-unsigned", "s3dlio", WRITER, **unsigned),
         _ours("ours-unchecked", "this library, checksum=None", WRITER, writer_options={"checksum": None}),
+        _ours(
+            "ours-even-parts",
+            "this library, grow_part_size=False",
+            WRITER,
+            writer_options={"grow_part_size": False},
+        ),
         _peer("obstore", "obstore", imports=("obstore", "obstore.store")),
         _peer(
             "obstore-unsigned",
@@ -135,27 +163,58 @@ def contenders() -> list[Contender]:
             note=", unsigned_payload",
             writer_options={"unsigned_payload": True},
         ),
+        _peer(
+            "obstore-crc64nvme",
+            "obstore",
+            frozenset({"put-write-borrowed"}),
+            note=", unsigned_payload, CRC64NVME",
+            writer_options={"unsigned_payload": True, "checksum_algorithm": "CRC64NVME"},
+        ),
         _peer("s3torchconnectorclient", "s3torchconnectorclient", streams, tls=False),
-        _peer("boto3", "boto3", imports=("boto3", "boto3.s3.transfer")),
+        _peer("boto3", "boto3", imports=boto3),
+        _peer(
+            "boto3-unchecked",
+            "boto3",
+            frozenset({"put-write-borrowed"}),
+            note=", checksums when required",
+            writer_options={"request_checksum_calculation": "when_required"},
+        ),
+        _peer(
+            "boto3-crc64nvme",
+            "boto3",
+            frozenset({"put-write-borrowed"}),
+            extra="crt",
+            note=", CRC64NVME",
+            writer_options={"ChecksumAlgorithm": "CRC64NVME"},
+        ),
+        _peer(
+            "boto3-crt",
+            "boto3",
+            LARGE | SMALL | {"start"},
+            extra="crt",
+            note=", CRT transfer client",
+            imports=(*boto3, "s3transfer.crt"),
+            client="boto3_crt",
+        ),
         _peer("minio", "minio", one_stream),
         _peer("pyarrow", "pyarrow", imports=("pyarrow.fs",)),
         _peer("s3fs", "s3fs", never_one_request),
-        _floor("floor-put", "floor in C", "put_floor", "put-write-borrowed"),
-        _floor("floor-put-crc", "floor in C, CRC64NVME", "put_floor", "put-write-borrowed", "--crc"),
-        _floor("floor-get-discard", "floor in C, kernel discards", "get_floor", "get-ranged", "--memory", "discard"),
-        _floor("floor-get-warm", "floor in C, warm memory", "get_floor", "get-ranged", "--memory", "warm"),
-        _floor("floor-get-huge", "floor in C, fresh huge pages", "get_floor", "get-ranged", "--memory", "huge"),
-        _floor("floor-get-fresh", "floor in C, fresh 4 KiB pages", "get_floor", "get-ranged", "--memory", "fresh"),
-        _floor("floor-small-get", "floor in C", "small_floor", "get-many"),
-        _floor("floor-small-put", "floor in C", "small_floor", "put-many", "--put"),
-        _floor("floor-small-put-crc", "floor in C, CRC64NVME", "small_floor", "put-many", "--put", "--crc"),
+        *_floors("floor-put", "", "put_floor", "put-write-borrowed"),
+        *_floors("floor-put-crc", "CRC64NVME, ", "put_floor", "put-write-borrowed", "--crc"),
+        *_floors("floor-get-discard", "kernel discards, ", "get_floor", "get-ranged", "--memory", "discard"),
+        *_floors("floor-get-warm", "warm memory, ", "get_floor", "get-ranged", "--memory", "warm"),
+        *_floors("floor-get-huge", "fresh huge pages, ", "get_floor", "get-ranged", "--memory", "huge"),
+        *_floors("floor-get-fresh", "fresh 4 KiB pages, ", "get_floor", "get-ranged", "--memory", "fresh"),
+        *_floors("floor-small-get", "", "small_floor", "get-many"),
+        *_floors("floor-small-put", "", "small_floor", "put-many", "--put"),
+        *_floors("floor-small-put-crc", "CRC64NVME, ", "small_floor", "put-many", "--put", "--crc"),
     ]
 
 
 PAIR = ("ours", "original", "original-unsigned", "ours-unchecked")
 GROUPS = {
     "pair": PAIR,
-    "peers": tuple(one.name for one in contenders() if not one.is_floor),
+    "peers": tuple(one.name for one in contenders() if not one.is_floor and one.name != "ours-even-parts"),
     "all": tuple(one.name for one in contenders()),
     "floors": tuple(one.name for one in contenders() if one.is_floor),
 }
@@ -185,16 +244,18 @@ def prepare(chosen: Sequence[Contender]) -> list[Contender]:
     Raises CalledProcessError when the original cannot be installed.
     """
     absent = set()
-    for distribution in dict.fromkeys(one.distribution for one in chosen if one.distribution):
-        home, version = _home(distribution), VERSIONS[distribution]
+    for distribution, extra in dict.fromkeys((one.distribution, one.extra) for one in chosen if one.distribution):
+        assert distribution is not None
+        home, version = _home(distribution, extra), VERSIONS[distribution]
         python = home / "bin" / "python"
         if _installed_version(python, distribution) == version:
             continue
         print(f"creating {home.relative_to(ROOT)}", file=sys.stderr)
         venv.create(home, clear=True, with_pip=True)
         pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        ended = subprocess.run([*pip, f"{distribution}=={version}", "numpy"], check=distribution == "s3dlio")
+        wanted = f"{distribution}[{extra}]=={version}" if extra else f"{distribution}=={version}"
+        ended = subprocess.run([*pip, wanted, "numpy"], check=distribution == "s3dlio")
         if ended.returncode != 0:
-            print(f"left out: {distribution} {version} cannot be installed here", file=sys.stderr)
-            absent.add(distribution)
-    return [one for one in chosen if one.distribution not in absent]
+            print(f"left out: {wanted} cannot be installed here", file=sys.stderr)
+            absent.add((distribution, extra))
+    return [one for one in chosen if (one.distribution, one.extra) not in absent]

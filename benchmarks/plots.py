@@ -1,4 +1,4 @@
-"""Draws results as PNG files: bars for a few libraries, lines for a sweep. matplotlib is imported only here.
+"""Draws results as PNG files: bars by contender, lines for a sweep. matplotlib is imported only here.
 
 What is drawn is the median of the processes, with a whisker from the least to the greatest.
 """
@@ -13,8 +13,20 @@ from typing import Any
 from .case import OPERATIONS
 
 Row = dict[str, Any]
-_OURS, _ORIGINAL, _FLOOR, _OTHER = "#1b6ca8", "#d1603d", "#b5b5b5", "#7fa99b"
+_COLORS = {"ours": "#1b6ca8", "ours-": "#7fb6de", "original": "#d1603d", "original-": "#eeb09b", "floor-": "#b5b5b5"}
+_OTHER = "#7fa99b"
 _DPI = 110
+_WIDTH, _BAR = 11.0, 0.26  # inches
+_MILLISECONDS = ("import_s", "first_get_s")
+UNITS = {
+    "gib_per_s": "GiB/s",
+    "cpu_s_per_gib": "CPU s/GiB",
+    "objects_per_s": "objects/s",
+    "cpu_us_per_object": "CPU us/object",
+    "import_s": "import, ms",
+    "first_get_s": "client and first object, ms",
+    "peak_added_mib": "memory added, MiB",
+}
 
 
 def available() -> bool:
@@ -23,9 +35,9 @@ def available() -> bool:
 
 
 def _color(contender: str) -> str:
-    if contender.startswith("floor"):
-        return _FLOOR
-    return _OURS if contender.startswith("ours") else _ORIGINAL if contender.startswith("original") else _OTHER
+    """A library's own color, and a lighter one for it with other settings."""
+    name, dash, _ = contender.partition("-")
+    return _COLORS.get(name + dash, _OTHER)
 
 
 def _whiskers(values: Sequence[dict[str, float]]) -> list[list[float]]:
@@ -33,20 +45,23 @@ def _whiskers(values: Sequence[dict[str, float]]) -> list[list[float]]:
     return [low, [value["max"] - value["median"] for value in values]]
 
 
-def _measure(operation: str) -> tuple[str, str]:
+def _measures(operation: str, shown: str) -> tuple[str, str]:
+    """What tells how good a contender is at this: the more the better, and what that costs."""
     if operation == "start":
-        return "start_s", "seconds until the first object"
-    return ("objects_per_s", "objects/s") if operation.endswith("-many") else ("gib_per_s", "GiB/s")
+        return "import_s", "first_get_s"
+    if operation.endswith("-many") and not shown:
+        return "objects_per_s", "cpu_us_per_object"
+    return shown or "gib_per_s", "cpu_s_per_gib"
 
 
-def _figure(panels: int, height: float) -> tuple[Any, list[Any]]:
+def _subplots(rows: int, columns: int, size: tuple[float, float], **more: Any) -> tuple[Any, Any]:
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, panels, figsize=(5.2 * panels, height), squeeze=False, layout="constrained")
-    return figure, list(axes[0])
+    figure, axes = pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **more)
+    return figure, axes
 
 
 def _save(figure: Any, path: Path, title: str) -> None:
@@ -57,31 +72,44 @@ def _save(figure: Any, path: Path, title: str) -> None:
     pyplot.close(figure)
 
 
-def bars(rows: Sequence[Row], labels: dict[str, str], title: str, path: Path) -> None:
-    """One panel for each operation, one bar for each contender."""
-    operations = list(dict.fromkeys(row["operation"] for row in rows))
-    most = max(sum(row["operation"] == operation for row in rows) for operation in operations)
-    figure, axes = _figure(len(operations), 1.4 + 0.32 * most)
-    for axis, operation in zip(axes, operations, strict=True):
-        mine = [row for row in rows if row["operation"] == operation]
-        field, unit = _measure(operation)
-        values = [row[field] for row in mine]
-        places = range(len(mine))
-        colors = [_color(row["contender"]) for row in mine]
-        axis.barh(places, [value["median"] for value in values], xerr=_whiskers(values), color=colors, capsize=2)
-        axis.set_yticks(places, [labels[row["contender"]] for row in mine], fontsize=8)
-        axis.invert_yaxis()
-        axis.set_xlabel(unit)
-        axis.set_title(OPERATIONS[operation], fontsize=10)
+def bars(rows: Sequence[Row], labels: dict[str, str], title: str, path: Path, shown: str = "") -> None:
+    """One line of panels for each operation, one bar for each contender: its throughput, and what that costs."""
+    panels: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        panels.setdefault((row["operation"], row["value"]), []).append(row)
+    heights = [len(mine) + 2.5 for mine in panels.values()]
+    size = (_WIDTH, 0.6 + _BAR * sum(heights))
+    figure, axes = _subplots(len(panels), 2, size, sharey="row", gridspec_kw={"height_ratios": heights})
+    for line, ((operation, value), mine) in zip(axes, panels.items(), strict=True):
+        for axis, field in zip(line, _measures(operation, shown), strict=True):
+            _bars(axis, mine, field)
+        line[0].set_yticks(range(len(mine)), [labels[row["contender"]] for row in mine], fontsize=8)
+        line[0].set_title(OPERATIONS[operation] + (f", {value}" if value else ""), fontsize=10, loc="left")
+        line[0].invert_yaxis()
     _save(figure, path, title)
 
 
-def lines(rows: Sequence[Row], labels: dict[str, str], axis_label: str, title: str, path: Path) -> None:
+def _bars(axis: Any, rows: Sequence[Row], field: str) -> None:
+    factor = 1000.0 if field in _MILLISECONDS else 1.0
+    values = [{name: factor * value for name, value in row[field].items()} for row in rows]
+    medians = [value["median"] for value in values]
+    colors = [_color(row["contender"]) for row in rows]
+    drawn = axis.barh(range(len(rows)), medians, xerr=_whiskers(values), color=colors, capsize=2)
+    digits = 0 if max(medians) >= 100 else 2
+    axis.bar_label(drawn, [f" {median:,.{digits}f}" for median in medians], fontsize=7, padding=2)
+    axis.set_xlim(0, 1.15 * max(value["max"] for value in values))
+    axis.set_xlabel(UNITS[field], fontsize=8)
+    axis.tick_params(labelsize=8)
+
+
+def lines(
+    rows: Sequence[Row], labels: dict[str, str], axis_label: str, title: str, path: Path, shown: str = ""
+) -> None:
     """One panel for each operation, one line for each contender, over the values of the sweep."""
     operations = list(dict.fromkeys(row["operation"] for row in rows))
-    figure, axes = _figure(len(operations), 3.6)
-    for axis, operation in zip(axes, operations, strict=True):
-        field, unit = _measure(operation)
+    figure, axes = _subplots(1, len(operations), (5.2 * len(operations), 3.6))
+    for axis, operation in zip(axes[0], operations, strict=True):
+        field, _ = _measures(operation, shown)
         mine = [row for row in rows if row["operation"] == operation]
         ticks = list(dict.fromkeys(row["value"] for row in mine))
         for contender in dict.fromkeys(row["contender"] for row in mine):
@@ -96,10 +124,10 @@ def lines(rows: Sequence[Row], labels: dict[str, str], axis_label: str, title: s
                 marker="o",
                 capsize=3,
             )
-        axis.set_xticks(range(len(ticks)), ticks, fontsize=8)
+        axis.set_xticks(range(len(ticks)), [tick.removesuffix(" in flight") for tick in ticks], fontsize=8)
         axis.set_ylim(bottom=0)
         axis.set_xlabel(axis_label)
-        axis.set_ylabel(unit)
+        axis.set_ylabel(UNITS[field])
         axis.set_title(OPERATIONS[operation], fontsize=10)
         axis.legend(fontsize=8)
     _save(figure, path, title)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from . import machine, servers
+from . import machine, servers, syscalls
 from .case import Case
 from .peers import ROOT, Contender
 from .store import CHECKED_OBJECTS, Store, object_keys
@@ -45,12 +45,9 @@ def _environment(contender: Contender, store: Store, case: Case, home: str) -> d
 
 def _floor_command(contender: Contender, store: Store, case: Case) -> list[str]:
     assert store.url is not None
-    # Measured: two threads for each core send most, and more only cost more.
-    threads = min(case.in_flight, 2 * len(os.sched_getaffinity(0)))
     part_size = case.part_size if case.writes else case.range_size or case.part_size
     values = {
         "port": store.url.rpartition(":")[2],
-        "threads": threads,
         "connections": case.in_flight,
         "size": case.size,
         "part-size": part_size,
@@ -88,58 +85,81 @@ def _command(contender: Contender, store: Store, case: Case) -> list[str]:
 
 @dataclass
 class Measurement:
-    """One process. `seeded` is the key that reads read; `run` may be called once."""
+    """One process. `seeded` is the key that reads read; `run` may be called once.
+
+    A `traced` one tells its system calls too, and its times mean nothing.
+    """
 
     contender: Contender
     store: Store
     case: Case
     seeded: str = ""
     check_content: bool = False
+    traced: bool = False
     peak_used: int = 0
     _last: str = field(default="", init=False)
+    _counter: syscalls.Counter | None = field(default=None, init=False)
 
     def run(self) -> dict[str, Any]:
         """Its numbers. Raises RuntimeError with what the process said if it failed or ran another library."""
         with tempfile.TemporaryDirectory() as home, tempfile.TemporaryFile("w+") as errors:
+            table = Path(home) / "calls"
+            command = _command(self.contender, self.store, self.case)
+            whole = self.traced and self.contender.is_floor
             process = subprocess.Popen(
-                _command(self.contender, self.store, self.case),
+                syscalls.prefix(table) + command if whole else command,
                 env=_environment(self.contender, self.store, self.case, home),
                 cwd=home,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                preexec_fn=servers.detach,
+                preexec_fn=self._detach,
             )
             overdue = threading.Timer(PROCESS_SECONDS, process.kill)
             overdue.start()
             try:
                 with process, servers.ended(process):
-                    numbers = self._converse(process)
+                    numbers = self._converse(process, table)
                     process.wait()
                 if process.returncode != 0 or numbers is None:
                     errors.seek(0)
                     raise RuntimeError(self._failure(process.returncode, errors))
                 self._judge()
+                if whole:
+                    numbers["syscalls"] = syscalls.parse(table.read_text())
             finally:
                 overdue.cancel()
                 self._clear()
         return numbers
 
+    def _detach(self) -> None:
+        servers.detach()
+        machine.go_first()
+        if self.traced:
+            syscalls.allow()
+
     def _failure(self, status: int, errors: IO[str]) -> str:
         what = f"{self.contender.name} failed at {self.case.title} on {self.store.name}, status {status}"
         return f"{what}:\n{errors.read()}"
 
-    def _converse(self, process: subprocess.Popen[str]) -> dict[str, Any] | None:
+    def _converse(self, process: subprocess.Popen[str], table: Path) -> dict[str, Any] | None:
         """Answers each question for a key; returns the numbers, or None when the process ended without any."""
         assert process.stdin is not None
         assert process.stdout is not None
+        calls: dict[str, Any] = {}
         for line in process.stdout:
             said: dict[str, Any] = json.loads(line)
+            if "measured" in said:
+                if self._counter:
+                    calls = {"syscalls": self._counter.stop()}
+                continue
             if "next" not in said:
                 self._require_source(said.pop("file", None))
-                return said
+                return said | calls
             self._clear()
+            if self.traced and said["next"] == self.case.warmups:
+                self._counter = syscalls.Counter(process.pid, table)
             try:
                 process.stdin.write(self._new_key() + "\n")
                 process.stdin.flush()
@@ -177,7 +197,7 @@ class Measurement:
 def require_memory(store: Store, case: Case) -> None:
     """Raises RuntimeError rather than let a process run the machine out of memory, which would end others' too."""
     kept = case.moved if store.data else 0
-    needed = kept + 2 * case.moved + (1 << 30)
+    needed = kept + case.held + (1 << 30)
     available = machine.available_memory()
     if available < needed:
         raise RuntimeError(

@@ -28,12 +28,15 @@ LARGE: tuple[Column, ...] = (
     ("Memory added, MiB", "peak_added_mib", 1, 0),
     ("Peak RSS, MiB", "peak_rss_mib", 1, 0),
     ("Context switches/GiB", "switches_per_gib", 1, 0),
+    ("System calls/GiB", "syscalls_per_gib", 1, 0),
 )
 SMALL: tuple[Column, ...] = (
     ("objects/s", "objects_per_s", 1, 0),
     ("CPU us/object", "cpu_us_per_object", 1, 0),
+    ("GiB/s", "gib_per_s", 1, 2),
     ("Memory added, MiB", "peak_added_mib", 1, 0),
     ("Peak RSS, MiB", "peak_rss_mib", 1, 0),
+    ("System calls/object", "syscalls_per_object", 1, 1),
 )
 START: tuple[Column, ...] = (
     ("import, ms", "import_s", 1000, 0),
@@ -97,7 +100,7 @@ def _cell(values: dict[str, float] | None, factor: float, digits: int) -> str:
     if values is None:
         return ""
     low, middle, high = (f"{factor * values[name]:,.{digits}f}" for name in ("min", "median", "max"))
-    return f"{middle} ({low}-{high})"
+    return middle if low == high else f"{middle} ({low}-{high})"
 
 
 def conditions(facts: Row, setup: Row) -> str:
@@ -106,8 +109,8 @@ def conditions(facts: Row, setup: Row) -> str:
         f"Measured {facts['date']} at commit {facts['commit']} on {facts['cores']} cores of {facts['cpu']}, "
         f"{facts['memory_gib']} GiB, Linux {facts['kernel']}; load before: {facts['load_before']:.2f}.",
         "Versions: " + ", ".join(f"{name} {version}" for name, version in setup["versions"].items()) + ".",
-        f"{setup['settings']} {setup['pairs']} turns, in each of which every contender had one process with "
-        f"{setup['warmups']} warm-up and {setup['repeats']} measured transfers. "
+        f"{setup['settings']} Turns: {setup['pairs']}; in each, every contender had one process. Transfers of a "
+        f"process: {setup['warmups']} to warm up, {setup['repeats']} measured. "
         "Median (least-greatest) of the processes.",
     ]
     return "\n".join(lines)
@@ -115,7 +118,7 @@ def conditions(facts: Row, setup: Row) -> str:
 
 def table(rows: Sequence[Row], labels: dict[str, str]) -> str:
     """One table of rows whose operations have the same columns."""
-    shown = columns(rows[0]["operation"])
+    shown = [column for column in columns(rows[0]["operation"]) if any(column[1] in row for row in rows)]
     heads = ["Operation", "Library", *(column[0] for column in shown)]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for row in rows:

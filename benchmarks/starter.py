@@ -12,6 +12,7 @@ started = time.perf_counter()
 for library in libraries:
     __import__(library)
 imported = time.perf_counter()
+loads = {f"loads_{module}": int(module in sys.modules) for module in ("botocore", "numpy")}
 
 import json  # noqa: E402
 
@@ -31,4 +32,4 @@ numbers = {
     "start_s": imported - started + first - asked,
     "file": module.source_file(),
 }
-print(json.dumps(numbers))
+print(json.dumps(numbers | loads))

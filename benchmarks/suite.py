@@ -1,7 +1,8 @@
 """`python -m benchmarks suite`: runs workloads and writes their results, tables and plots into one folder.
 
 Each workload and store has a JSON file of its own there, so that a long run can be made in pieces; the page and the
-plots are made from all the files that are there. `make bench` and `make bench-full` run it.
+plots are made from all the files that are there. `make bench` and `make bench-full` run it. What fails ends its own
+workload, and the run at its end.
 """
 
 from __future__ import annotations
@@ -12,21 +13,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import compare, machine, peers, plots, progress, report, servers, turns, workloads
+from . import compare, estimate, goals, machine, peers, plots, progress, report, servers, turns, workloads
 
 PAGE = "results.md"
+FOLDER = peers.ROOT / "docs" / "performance"
+QUICK_FOLDER = FOLDER / "quick"  # so that a short run never stands between the results of a full one
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `suite`."""
-    parser.add_argument("--full", action="store_true", help="all workloads in full size: hours instead of minutes")
+    parser.add_argument("--full", action="store_true", help="all workloads in full size: 45 minutes instead of 5")
     parser.add_argument("--pairs", type=int, default=5, help="turns of all contenders (default 5)")
     parser.add_argument("--workloads", nargs="+", help="names of those to run (default: all)")
     parser.add_argument("--stores", nargs="+", choices=servers.STORES, help="those to run on (default: all)")
     parser.add_argument("--contenders", nargs="+", help="names or groups of those to run (default: all)")
-    parser.add_argument("--folder", type=Path, default=peers.ROOT / "docs" / "performance")
+    parser.add_argument("--folder", type=Path, help=f"default: {FOLDER.relative_to(peers.ROOT)} for --full, else quick")
     parser.add_argument("--render", action="store_true", help="measure nothing, make page and plots from the files")
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be measured")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be measured, and for how long")
 
 
 def chosen_workloads(options: argparse.Namespace) -> list[tuple[workloads.Workload, str, list[peers.Contender]]]:
@@ -47,19 +50,29 @@ def chosen_workloads(options: argparse.Namespace) -> list[tuple[workloads.Worklo
     return found
 
 
+def turns_of(workload: workloads.Workload, pairs: int) -> int:
+    """How many turns it takes when so many are asked for."""
+    return min(pairs, workload.pairs or pairs)
+
+
+def _between(values: list[int]) -> str:
+    return f"{min(values)}" if min(values) == max(values) else f"{min(values)} to {max(values)}"
+
+
 def _measure(
     workload: workloads.Workload, name: str, chosen: list[peers.Contender], options: argparse.Namespace
 ) -> None:
     facts, results, complete = machine.facts(), turns.Results(), False
-    first = workload.cases[0]
+    pairs = turns_of(workload, options.pairs)
     setup: dict[str, Any] = {
         "workload": workload.name,
         "title": workload.title,
         "about": workload.about,
         "axis": workload.axis,
-        "pairs": options.pairs,
-        "warmups": first.warmups,
-        "repeats": first.repeats,
+        "shown": workload.shown,
+        "pairs": pairs,
+        "warmups": _between([case.warmups for case in workload.cases]),
+        "repeats": _between([case.repeats for case in workload.cases]),
         "settings": workload.about,
         "contenders": {one.name: one.label for one in chosen},
         "stores": {},
@@ -69,8 +82,8 @@ def _measure(
     try:
         with servers.opened(name) as store:
             setup["stores"][name] = compare.describe(store)
-            bar = progress.Bar(turns.count(store, workload.cases, chosen, options.pairs))
-            turns.run(store, workload.cases, chosen, options.pairs, results, bar)
+            bar = progress.Bar(turns.count(store, workload.cases, chosen, pairs))
+            turns.run(store, workload.cases, chosen, pairs, results, bar, traced=workload.traced)
         complete = True
     finally:
         setup["versions"] = compare.versions_of(results.runs, facts)
@@ -79,52 +92,83 @@ def _measure(
             compare.write(path, facts, setup, results, complete)
 
 
+def results_in(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """The complete files of results, in the order of the workloads."""
+    order = list(dict.fromkeys(f"{one.name}-{store}" for one in workloads.full() for store in servers.STORES))
+    files = sorted(folder.glob("*.json"), key=lambda file: order.index(file.stem) if file.stem in order else len(order))
+    found = [(file, json.loads(file.read_text())) for file in files]
+    for file, whole in found:
+        if not whole.get("complete"):
+            print(f"left out: {file.name} is not complete", file=sys.stderr)
+    return [(file, whole) for file, whole in found if whole.get("complete")]
+
+
 def render(folder: Path) -> Path:
     """Makes the page and the plots from the complete results in the folder; returns the page."""
+    found = results_in(folder)
+    method = "../performance.md" if folder == FOLDER else "../../performance.md"
     parts = [
         "# Measurements",
         "",
-        "Written by `python -m benchmarks suite`; do not edit. See [the method](../performance.md).",
+        f"Written by `python -m benchmarks suite`; do not edit. See [the method]({method}).",
+        "",
+        "## Goals and verdicts",
+        "",
+        "From the runs below: our median over the opponent's, and the least and greatest ratio within a turn. "
+        "The opponent is the fastest of those named, by its defaults or with our checks.",
+        "",
+        goals.table(goals.verdicts([whole for _, whole in found])),
     ]
     drawn = plots.available()
     if not drawn:
         print("matplotlib is not installed: no plots (`pip install 'matplotlib>=3.8'`)", file=sys.stderr)
-    order = list(dict.fromkeys(f"{one.name}-{store}" for one in workloads.full() for store in servers.STORES))
-    files = sorted(folder.glob("*.json"), key=lambda file: order.index(file.stem) if file.stem in order else len(order))
-    for file in files:
-        whole = json.loads(file.read_text())
-        if not whole.get("complete"):
-            print(f"left out: {file.name} is not complete", file=sys.stderr)
-            continue
+    for file, whole in found:
         setup, rows = whole["setup"], whole["summary"]
         title = f"{setup['title']}: {next(iter(setup['stores'].values()))['title']}"
         parts += ["", f"## {title}", "", report.conditions(whole["machine"], setup), ""]
         if drawn:
             image = file.with_suffix(".png")
             if setup["axis"]:
-                plots.lines(rows, setup["contenders"], setup["axis"], title, image)
+                plots.lines(rows, setup["contenders"], setup["axis"], title, image, setup["shown"])
             else:
-                plots.bars(rows, setup["contenders"], title, image)
+                plots.bars(rows, setup["contenders"], title, image, setup["shown"])
             parts += [f"![{title}]({image.name})", ""]
+        if setup.get("workload") == "threshold":
+            parts += [goals.threshold_table(rows, setup["contenders"]), ""]
         parts.append(report.body(setup, rows, whole["ratios"], whole["failures"]).rstrip())
     page = folder / PAGE
     page.write_text("\n".join(parts) + "\n")
     return page
 
 
+def _say(plan: list[tuple[workloads.Workload, str, list[peers.Contender]]], options: argparse.Namespace) -> None:
+    """What would be measured, and how long that will take."""
+    before = estimate.known(whole for _, whole in results_in(options.folder))
+    total = 0.0
+    for workload, name, chosen in plan:
+        pairs = turns_of(workload, options.pairs)
+        one_turn = turns.plan(estimate.place(name), workload.cases, chosen)
+        took = estimate.seconds(one_turn, workload.name, name, pairs, before, workload.traced)
+        total += took
+        size = f"{len(workload.cases)} cases, {len(one_turn)} processes x {pairs}"
+        who = " ".join(one.name for one in chosen)
+        print(f"{workload.name:12} {name:10} {size:30} {took / 60:5.1f} min: {who}")
+    source = "what earlier processes took" if before else "rough numbers for two cores"
+    print(f"about {total / 60:.0f} minutes, by {source}")
+
+
 def suite(options: argparse.Namespace) -> None:
     """Measures, then renders; what was measured before a failure stays."""
+    options.folder = options.folder or (FOLDER if options.full else QUICK_FOLDER)
     options.folder.mkdir(parents=True, exist_ok=True)
+    failed = []
     if not options.render:
         try:
             plan = chosen_workloads(options)
         except ValueError as error:
             raise SystemExit(str(error)) from None
         if options.dry_run:
-            for workload, name, chosen in plan:
-                print(
-                    f"{workload.name:10} {name:10} {len(workload.cases)} cases: {' '.join(one.name for one in chosen)}"
-                )
+            _say(plan, options)
             return
         ready = peers.prepare([one for _, _, chosen in plan for one in chosen])
         try:
@@ -133,6 +177,11 @@ def suite(options: argparse.Namespace) -> None:
                     _measure(workload, name, [one for one in chosen if one in ready], options)
                 except servers.MissingServerError as error:
                     print(f"left out: {workload.name} on {name}: {error}", file=sys.stderr)
+                except RuntimeError as error:
+                    failed.append(f"{workload.name} on {name}: {error}")
+                    print(failed[-1], file=sys.stderr)
         finally:
             render(options.folder)
     print(render(options.folder))
+    if failed:
+        raise SystemExit(f"{len(failed)} workloads ended early, see above")

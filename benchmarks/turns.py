@@ -6,12 +6,14 @@ Nothing that failed or moved wrong bytes gets into the results. Used by all the 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import machine, process, progress
+from . import machine, process, progress, syscalls
 from .case import Case
 from .peers import Contender
 from .process import Measurement
@@ -32,6 +34,8 @@ class Results:
 
 def able(contender: Contender, store: Store, case: Case) -> bool:
     """Whether this contender can do this on that store."""
+    if case.by and contender.name not in case.by:
+        return False
     if case.operation not in contender.operations or (contender.is_floor and store.name != "discard"):
         return False
     return not (case.writes and store.served) and not distrusts(contender, store)
@@ -42,14 +46,25 @@ def distrusts(contender: Contender, store: Store) -> bool:
     return not contender.tls and store.ca is not None
 
 
+def plan(store: Store, cases: Sequence[Case], chosen: Sequence[Contender]) -> list[tuple[Case, Contender]]:
+    """Who does what in one turn, in this order."""
+    return [(case, one) for case in cases for one in chosen if able(one, store, case)]
+
+
 def count(store: Store, cases: Sequence[Case], chosen: Sequence[Contender], pairs: int) -> int:
     """How many processes that makes."""
-    return pairs * sum(able(one, store, case) for case in cases for one in chosen)
+    return pairs * len(plan(store, cases, chosen))
 
 
 def warm_memory(cases: Sequence[Case]) -> None:
     """Touches as much as the largest case will need, for the client and for the store."""
-    machine.warm(max(4 * case.moved for case in cases) + GIB)
+    machine.warm(max(case.held + min(case.moved, STORE_LIMIT) for case in cases) + GIB)
+
+
+def blocks(cases: Sequence[Case]) -> Iterator[list[Case]]:
+    """Cases whose turns mix: all that write, and those that read the same objects, as they follow each other."""
+    for _, block in itertools.groupby(cases, lambda one: (one.writes, () if one.writes else (one.size, one.count))):
+        yield list(block)
 
 
 def run(
@@ -59,37 +74,66 @@ def run(
     pairs: int,
     results: Results,
     bar: progress.Bar,
+    *,
+    traced: bool = False,
 ) -> None:
-    """Every case, one after the other; appends to `results`, so that what was measured before a failure is kept."""
-    for case in cases:
-        remaining = [one for one in chosen if able(one, store, case)]
+    """Block by block, in each of which all contenders at all its cases take turns.
+
+    Appends to `results`, so that what was measured before a failure is kept. If `traced`, one more turn at the end
+    counts system calls, where that is possible.
+    """
+    for block in blocks(cases):
+        remaining = plan(store, block, chosen)
+        for case in block:
+            process.require_memory(store, case)
+            for one in chosen:
+                if case.operation in one.operations and distrusts(one, store):
+                    _leave_out(results, store, case, one, "it cannot be told which certificate authority to trust")
         if not remaining:
             continue
-        process.require_memory(store, case)
-        for one in chosen:
-            if case.operation in one.operations and distrusts(one, store):
-                _leave_out(results, store, case, one, "it cannot be told which certificate authority to trust")
-        reads = not case.writes
-        part_size = case.part_size
-        with store.seeded(case.size, case.count, part_size) if reads else contextlib.nullcontext("") as seeded:
+        first = block[0]
+        objects = store.seeded(first.size, first.count, first.part_size)
+        with contextlib.nullcontext("") if first.writes else objects as seeded:
             for turn in range(pairs):
-                for contender in list(remaining):
+                for case, contender in list(remaining):
                     measurement = Measurement(contender, store, case, seeded, check_content=turn == 0)
+                    began = time.monotonic()
                     try:
                         numbers = measurement.run()
                     except RuntimeError as error:
                         if contender.required:
                             raise
-                        remaining.remove(contender)
+                        remaining.remove((case, contender))
                         bar.skip(pairs - turn)
                         _leave_out(results, store, case, contender, str(error))
                         continue
-                    one = _labels(store, case, contender) | {"turn": turn} | numbers
-                    one["store_peak_mib"] = measurement.peak_used >> 20
-                    results.runs.append(one)
-                    bar.step(progress.line(one))
+                    found = _labels(store, case, contender) | {"turn": turn} | numbers
+                    found["store_peak_mib"] = measurement.peak_used >> 20
+                    found["wall_s"] = time.monotonic() - began
+                    results.runs.append(found)
+                    bar.step(progress.line(found))
                     if measurement.peak_used > STORE_LIMIT:
                         raise RuntimeError(f"{store.name} took {measurement.peak_used >> 20} MiB of memory")
+            if traced and syscalls.available():
+                for case, contender in remaining:
+                    _count_calls(store, case, contender, seeded, results)
+
+
+def _count_calls(store: Store, case: Case, contender: Contender, seeded: str, results: Results) -> None:
+    """Gives each run of this contender at this case what one more transfer, of a process of its own, has counted."""
+    once = replace(case, warmups=0 if contender.is_floor else max(case.warmups, 1), repeats=1)
+    try:
+        calls = Measurement(contender, store, once, seeded, traced=True).run()["syscalls"]
+    except (RuntimeError, OSError) as error:
+        print(f"no system calls of {contender.name} at {case.title}: {error}", file=sys.stderr)
+        return
+    labels = _labels(store, case, contender)
+    total = sum(calls.values())
+    for one in results.runs:
+        if all(one[name] == value for name, value in labels.items()):
+            one["syscalls"] = calls
+            one["syscalls_per_gib"] = total / (case.moved / GIB)
+            one["syscalls_per_object"] = total / case.count
 
 
 def _labels(store: Store, case: Case, contender: Contender) -> dict[str, Any]:

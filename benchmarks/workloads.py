@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 
 from .case import MIB, Case
 
-SMALL_PEERS = ("ours", "original", "obstore", "s3torchconnectorclient", "boto3", "minio", "pyarrow", "s3fs")
-SMALL_FLOORS = ("floor-small-get", "floor-small-put", "floor-small-put-crc")
+GIB = 1024 * MIB
 
 
 @dataclass(frozen=True)
@@ -22,6 +21,9 @@ class Workload:
         contenders: names, or groups of names.
         stores: on which it runs.
         axis: of its plot, where its cases differ in one number; "" for bars.
+        shown: the number that its plot shows; "" for throughput.
+        pairs: the most turns it takes; None for as many as are asked for.
+        traced: whether its system calls are counted too.
     """
 
     name: str
@@ -31,10 +33,58 @@ class Workload:
     contenders: tuple[str, ...]
     stores: tuple[str, ...]
     axis: str = ""
+    shown: str = ""
+    pairs: int | None = None
+    traced: bool = False
 
 
-def _large(size: int, *operations: str, repeats: int = 3) -> tuple[Case, ...]:
+ABOUT = "Objects of {size} in parts of 16 MiB, ranges of 8 MiB, 16 in flight. "
+DEFAULTS = (
+    "Requests are signed; checksums are each library's default where its name says nothing else. With each part "
+    "this library and pyarrow send a CRC64NVME, boto3, s3fs and the CRT transfer client a CRC32; over plain HTTP the "
+    "original, obstore, minio, boto3 and s3fs sign its SHA-256; s3torchconnectorclient sends neither. How much the "
+    "last and the CRT transfer client have in flight cannot be set. pyarrow's parts are of 10 MiB. obstore and "
+    "pyarrow fetch ranges from 16 threads."
+)
+SMALL_ABOUT = (
+    "{count} objects of {size}, 64 in flight. Where a library has no call for many objects, its call for one is made "
+    "from 64 threads."
+)
+START_ABOUT = "A fresh process: the import of the library, then its client and a first get() of 4 KiB."
+THRESHOLD_ABOUT = (
+    "{count} objects of 148 MiB, one get() after the other, by the size from which on the library downloads in ranges. "
+    "Size and number of ranges are left to the library."
+)
+LIMITED_ABOUT = "From a server that gives each connection 50 MB/s, ranges of 8 MiB, 16 in flight."
+
+LARGE = ("put-write-borrowed", "get", "get-ranged")
+PAIR = ("ours", "original")
+FAST = ("ours", "original", "obstore", "s3torchconnectorclient")
+# Those that are so slow that they get smaller objects and fewer turns.
+SLOW = ("boto3", "boto3-crt", "minio", "pyarrow", "s3fs")
+SLOW_BY_CHECK = ("boto3-unchecked", "boto3-crc64nvme")
+UPLOADERS = (*FAST, "original-unsigned", "ours-unchecked", "obstore-unsigned", "obstore-crc64nvme")
+LARGE_FLOORS = tuple(
+    f"{name}-{threads}t"
+    for name, counts in (
+        ("floor-put", (2, 4)),
+        ("floor-put-crc", (1, 2, 4)),
+        ("floor-get-discard", (2,)),
+        ("floor-get-warm", (1, 2, 4)),
+        ("floor-get-huge", (1, 2, 4)),
+        ("floor-get-fresh", (2,)),
+    )
+    for threads in counts
+)
+SMALL_FLOORS = tuple(f"floor-small-{name}-{threads}t" for name in ("get", "put", "put-crc") for threads in (1, 2, 4))
+
+
+def _large(size: int, *operations: str, repeats: int = 2) -> tuple[Case, ...]:
     return tuple(Case(operation, size, repeats=repeats) for operation in operations)
+
+
+def _writer(size: int, *operations: str, by: tuple[str, ...], repeats: int = 2) -> tuple[Case, ...]:
+    return tuple(replace(case, by=by) for case in _large(size, *operations, repeats=repeats))
 
 
 def _sweep(size: int, group: str, values: tuple[int, ...], field: str, unit: int, *operations: str) -> tuple[Case, ...]:
@@ -43,128 +93,266 @@ def _sweep(size: int, group: str, values: tuple[int, ...], field: str, unit: int
         for value in values:
             # A part size is a range size where bytes come in.
             name = "range_size" if field == "part_size" and operation.startswith("get") else field
-            changed = replace(Case(operation, size, group=group), **{name: value * unit})
+            changed = replace(Case(operation, size, group=group, repeats=2), **{name: value * unit})
             label = f"{value} MiB" if unit == MIB else f"{value} in flight"
             cases.append(replace(changed, value=label))
     return tuple(cases)
 
 
-def _thresholds(size: int, count: int, repeats: int) -> tuple[Case, ...]:
-    base = Case("get-each", size, count=count, range_size=None, repeats=repeats, group="threshold")
-    tried = tuple(replace(base, threshold=value * MIB, value=f"{value} MiB") for value in (8, 16, 32, 64, 128))
+def _thresholds(size: int, count: int) -> tuple[Case, ...]:
+    """The original without ranges and at its default only."""
+    base = Case("get-each", size, count=count, range_size=None, warmups=0, repeats=1, group="threshold")
+    tried = []
+    for value in (8, 16, 32, 64, 128):
+        by = PAIR if value == 64 else ("ours",)
+        tried.append(replace(base, threshold=value * MIB, value=f"{value} MiB", by=by))
     return (replace(base, value="off"), *tried)
 
 
-def _small(count: int) -> tuple[Case, ...]:
-    return tuple(Case(operation, 4096, count=count, in_flight=64) for operation in ("get-many", "put-many"))
+def _slow(size: int) -> tuple[Case, ...]:
+    """get() by those only that cannot do better."""
+    put, one, ranged = _large(size, "put-write-borrowed", "get", "get-ranged", repeats=1)
+    return (put, replace(one, by=("ours", "minio")), ranged)
 
 
-LARGE_ABOUT = (
-    "Objects of {size} in parts of 16 MiB, ranges of 8 MiB, 16 in flight. Requests are signed; checksums are each "
-    "library's default where its name says nothing else. With each part this library and pyarrow send a CRC64NVME, "
-    "boto3 and s3fs a CRC32; over plain HTTP the original, obstore, minio, boto3 and s3fs sign its SHA-256; "
-    "s3torchconnectorclient sends neither, and its number in flight cannot be set. pyarrow's parts are of 10 MiB. "
-    "obstore and pyarrow fetch ranges from 16 threads."
-)
-THRESHOLD_ABOUT = (
-    "16 objects of 148 MiB, one get() after the other, by the size from which on the library downloads in ranges. "
-    "Size and number of ranges are left to the library."
-)
-SMALL_ABOUT = (
-    "{count} objects of 4 KiB, 64 in flight. Where a library has no call for many objects, its call for one is made "
-    "from 64 threads; this library's put-many is that as long as it has no put_many()."
-)
-START_ABOUT = "A fresh process: the import of the library, then its client and a first get() of 4 KiB."
+def _small(count: int, size: int = 4096) -> tuple[Case, ...]:
+    both = ("get-many", "put-many")
+    return tuple(Case(operation, size, count=count, in_flight=64, repeats=1) for operation in both)
+
+
+def _public() -> tuple[Case, ...]:
+    """Upload and download of 5 GiB in one object, in 10, and in 10,000 (so 2.4 GiB), one transfer each."""
+    by = ("ours", "obstore", "boto3-crt")
+    one, few, many = "1 x 5 GiB", "10 x 512 MiB", "10,000 x 256 KiB"
+    whole, objects = Case("", 5 * GIB, by=by), Case("", 512 * MIB, count=10, by=by)
+    small = Case("", 256 << 10, count=10_000, in_flight=64)
+    shapes = ((one, whole, "put-write-borrowed", "get-ranged"), (few, objects, "put-many", "get-many"))
+    cases = []
+    for label, case, put, get in (*shapes, (many, small, "put-many", "get-many")):
+        for operation in (put, get):
+            cases.append(replace(case, operation=operation, value=label, warmups=0, repeats=1))
+    return tuple(cases)
+
+
+def _parts() -> tuple[Case, ...]:
+    base = Case("put-again", 100 * 5 * MIB, part_size=5 * MIB, warmups=2, repeats=20, value="100 parts")
+    many = replace(base, size=10_000 * 5 * MIB, warmups=0, repeats=1, value="10,000 parts")
+    return (base, many)
+
+
+def _growing() -> tuple[Case, ...]:
+    """Each GiB of an upload is to cost the same memory, as long as its parts stay the same."""
+    even = tuple(
+        Case("put-reserve", gib * GIB, warmups=0, repeats=1, group="memory", value=f"{gib} GiB")
+        for gib in (1, 5, 10, 50)
+    )
+    even = tuple(replace(case, by=("ours-even-parts",)) for case in even)
+    return (*even, replace(even[-1], by=("ours",)))
 
 
 def quick() -> list[Workload]:
     """What `make bench` runs, in about five minutes."""
-    size = 256 * MIB
-    floors = ("floor-put", "floor-put-crc", "floor-get-discard", "floor-get-warm", "floor-get-fresh")
+    size, about = 256 * MIB, ABOUT.format(size="256 MiB") + DEFAULTS
+    floors = ("floor-put-crc-2t", "floor-put-crc-4t", "floor-get-warm-2t", "floor-get-warm-4t", "floor-get-huge-4t")
+    operations = ("put-write-borrowed", "get-ranged")
     return [
         Workload(
             "large",
             "Large objects",
-            LARGE_ABOUT.format(size="256 MiB"),
-            _large(size, "put-reserve", "put-write-borrowed", "get-ranged", repeats=6),
-            ("ours", "original", "obstore", "boto3", *floors),
+            about,
+            (
+                *_writer(size, "put-reserve", "put-write", by=PAIR, repeats=4),
+                *_large(size, *operations, "get-into", repeats=4),
+            ),
+            (*PAIR, "obstore", "s3torchconnectorclient", *floors),
             ("discard",),
+            traced=True,
         ),
         Workload(
             "large",
             "Large objects",
-            LARGE_ABOUT.format(size="256 MiB"),
-            _large(size, "put-reserve", "get-ranged"),
-            ("ours", "original"),
+            about,
+            (*_writer(size, "put-reserve", by=PAIR), *_large(size, *operations)),
+            (*PAIR, "obstore"),
             ("minio",),
+            pairs=3,
         ),
         Workload(
             "small",
             "Small objects",
-            SMALL_ABOUT.format(count="2,000"),
+            SMALL_ABOUT.format(count="2,000", size="4 KiB"),
             _small(2000),
-            ("ours", "original", *SMALL_FLOORS),
+            (*PAIR, "obstore", "floor-small-get-2t", "floor-small-put-crc-2t"),
             ("discard",),
         ),
-        Workload("start", "Start", START_ABOUT, (Case("start", 4096),), ("ours", "original", "boto3"), ("discard",)),
+        Workload("start", "Start", START_ABOUT, (Case("start", 4096),), (*PAIR, "boto3"), ("discard",)),
     ]
 
 
 def full() -> list[Workload]:
-    """What `make bench-full` runs, in hours."""
-    size, everywhere = 1024 * MIB, ("discard", "minio", "minio-tls")
-    pair = ("ours", "original")
+    """What `make bench-full` runs, in less than 45 minutes."""
+    about, half = ABOUT.format(size="1 GiB") + DEFAULTS, ABOUT.format(size="512 MiB") + DEFAULTS
+    everybody = (*FAST, "obstore-crc64nvme")
     return [
         Workload(
             "large",
             "Large objects",
-            LARGE_ABOUT.format(size="1 GiB"),
-            _large(size, "put-reserve", "put-write", "put-write-borrowed", "get", "get-ranged"),
-            ("all",),
-            everywhere,
+            about,
+            (
+                *_writer(GIB, "put-reserve", by=UPLOADERS),
+                *_writer(GIB, "put-write", by=PAIR),
+                *_writer(GIB, "put-reserve-unfilled", by=("ours",)),
+                *_large(GIB, "put-write-borrowed", "get", "get-ranged", "get-into"),
+            ),
+            (*UPLOADERS, *LARGE_FLOORS),
+            ("discard",),
+            traced=True,
         ),
         Workload(
-            "part-size",
-            "Part size and range size",
-            "1 GiB, 16 in flight.",
-            _sweep(size, "part-size", (5, 8, 16, 32, 64), "part_size", MIB, "put-reserve", "get-ranged"),
-            (*pair, "floor-get-warm"),
-            ("discard", "minio"),
-            "Part or range",
+            "large",
+            "Large objects",
+            about,
+            (*_writer(GIB, "put-reserve", by=PAIR, repeats=1), *_large(GIB, *LARGE, repeats=1)),
+            everybody,
+            ("minio",),
         ),
         Workload(
-            "in-flight",
-            "Requests in flight",
-            "1 GiB in parts of 16 MiB and ranges of 8 MiB.",
-            _sweep(size, "in-flight", (1, 2, 4, 8, 16, 32, 64), "in_flight", 1, "put-reserve", "get-ranged"),
-            pair,
-            ("discard", "minio"),
-            "Requests",
+            "large",
+            "Large objects",
+            half,
+            (*_writer(GIB // 2, "put-reserve", by=PAIR, repeats=1), *_large(GIB // 2, *LARGE, repeats=1)),
+            everybody,
+            ("minio-tls",),
+        ),
+        Workload(
+            "others",
+            "Large objects, the slower clients",
+            ABOUT.format(size="256 MiB") + DEFAULTS,
+            _slow(256 * MIB),
+            ("ours", *SLOW, *SLOW_BY_CHECK),
+            ("discard",),
+            pairs=2,
+        ),
+        Workload(
+            "others",
+            "Large objects, the slower clients",
+            ABOUT.format(size="256 MiB") + DEFAULTS,
+            _slow(256 * MIB),
+            ("ours", *SLOW),
+            ("minio", "minio-tls"),
+            pairs=2,
+        ),
+        Workload(
+            "small",
+            "Small objects",
+            SMALL_ABOUT.format(count="10,000", size="4 KiB"),
+            _small(10_000),
+            (*FAST, *SMALL_FLOORS),
+            ("discard",),
+            traced=True,
+        ),
+        Workload(
+            "small",
+            "Small objects",
+            SMALL_ABOUT.format(count="2,000", size="4 KiB"),
+            _small(2000),
+            (*PAIR, "obstore"),
+            ("minio",),
+            pairs=3,
+        ),
+        Workload(
+            "small-others",
+            "Small objects, the slower clients",
+            SMALL_ABOUT.format(count="2,000", size="4 KiB"),
+            _small(2000),
+            ("ours", *SLOW),
+            ("discard",),
+            pairs=2,
         ),
         Workload(
             "threshold",
             "Range threshold",
-            THRESHOLD_ABOUT,
-            _thresholds(148 * MIB, 16, 1),
-            pair,
-            ("discard", "minio"),
+            THRESHOLD_ABOUT.format(count=16),
+            _thresholds(148 * MIB, 16),
+            PAIR,
+            ("minio",),
+            "Threshold",
+        ),
+        Workload(
+            "threshold",
+            "Range threshold",
+            THRESHOLD_ABOUT.format(count=2) + " Each connection has 50 MB/s.",
+            _thresholds(148 * MIB, 2),
+            PAIR,
+            ("nginx",),
             "Threshold",
         ),
         Workload(
             "limited",
             "A store that limits each connection",
-            "256 MiB in ranges of 8 MiB, 16 in flight, from a server that gives each connection 64 MiB/s.",
-            _large(256 * MIB, "get", "get-ranged", repeats=2),
-            (*pair, "obstore", "s3torchconnectorclient", "boto3", "pyarrow"),
+            LIMITED_ABOUT,
+            (
+                Case("get", 128 * MIB, warmups=0, repeats=1, value="128 MiB", by=PAIR),
+                Case("get-ranged", GIB, warmups=0, repeats=1, value="1 GiB"),
+            ),
+            (*FAST, "boto3-crt", "pyarrow"),
             ("nginx",),
         ),
         Workload(
-            "small",
-            "Small objects",
-            SMALL_ABOUT.format(count="10,000"),
-            _small(10_000),
-            (*SMALL_PEERS, *SMALL_FLOORS),
-            ("discard", "minio"),
+            "part-size",
+            "Part size and range size",
+            "512 MiB, 16 in flight.",
+            _sweep(GIB // 2, "part-size", (5, 8, 16, 32, 64), "part_size", MIB, "put-reserve", "get-ranged"),
+            (*PAIR, "floor-get-warm-2t"),
+            ("discard",),
+            "Part or range",
+            pairs=2,
         ),
-        Workload("start", "Start", START_ABOUT, (Case("start", 4096),), SMALL_PEERS, ("discard",)),
+        Workload(
+            "in-flight",
+            "Requests in flight",
+            "512 MiB in parts of 16 MiB and ranges of 8 MiB.",
+            _sweep(GIB // 2, "in-flight", (1, 2, 4, 8, 16, 32, 64), "in_flight", 1, "put-reserve", "get-ranged"),
+            PAIR,
+            ("discard",),
+            "Requests in flight",
+            pairs=2,
+        ),
+        Workload(
+            "memory",
+            "Memory by the size of the object",
+            "Parts of 16 MiB, 16 in flight, each object by a process of its own. By default parts grow from the "
+            "1,001st on, as nobody knows how many will come, and with them what the formula allows.",
+            _growing(),
+            ("ours", "ours-even-parts"),
+            ("discard",),
+            "Object",
+            "peak_added_mib",
+        ),
+        Workload(
+            "parts",
+            "Many parts",
+            "Parts of 5 MiB, 16 in flight: 100 of them, 20 times over, and 10,000 of them.",
+            _parts(),
+            ("ours-even-parts",),
+            ("discard",),
+        ),
+        Workload(
+            "start",
+            "Start",
+            START_ABOUT,
+            (Case("start", 4096),),
+            (*FAST, *SLOW),
+            ("discard",),
+        ),
+        Workload(
+            "public",
+            "Uploads and downloads as in public benchmarks",
+            "From and to memory, by a fresh process, without a transfer before: in parts of 16 MiB, ranges of 8 MiB.",
+            _public(),
+            (*PAIR, "obstore", "boto3-crt"),
+            ("discard",),
+            shown="gib_per_s",
+            pairs=1,
+        ),
     ]

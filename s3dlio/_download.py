@@ -173,9 +173,10 @@ class Download:
             return
         self._make_room(wanted)
         self._wanted = wanted
-        if wanted > first_length:
-            if self._etag and not (self._etag.isascii() and self._etag.isprintable()):
-                raise self._out_of_step(f"the ETag {self._etag!r}, which no If-Match can name")
+        if wanted > first_length and self._etag and not (self._etag.isascii() and self._etag.isprintable()):
+            raise self._out_of_step(f"the ETag {self._etag!r}, which no If-Match can name")
+        # The answer to a range tells no checksum of the object, even where the range is all of it.
+        if wanted > first_length or (wanted and head.status == 206 and self._verify and self._expected is None):
             self._start_ranges(first_length, wanted)
 
     def _make_room(self, wanted: int) -> None:
@@ -267,13 +268,17 @@ class Download:
         self._range_done(wanted)
 
     def _fetch_checksum(self) -> None:
-        """A worker's task beside the ranges: the whole object's checksum, if it is of the version being read."""
+        """A worker's task beside the ranges: the whole object's checksum.
+
+        A successor's says nothing of the bytes being read, and theirs cannot be asked for any more.
+        """
         try:
             headers = _operations.head_object(
                 self._service, self._location, version_id=self._version_id, cancel=self._scope
             )
-            if _operations.bare_etag(headers.get("etag")) == self._etag:
-                self._expected = _operations.full_object_checksum(headers)
+            if _operations.bare_etag(headers.get("etag")) != self._etag:
+                raise self._changed_error("before its checksum was known")
+            self._expected = _operations.full_object_checksum(headers)
         except BaseException as error:
             self._fail(error)
 

@@ -324,14 +324,12 @@ def list_parts(service: Service, location: Location, upload_id: str) -> list[_xm
         marker = page.parts[-1].number
 
 
-def list_uploads(service: Service, bucket: str) -> Iterator[_xml.ListedUpload]:
-    """All multipart uploads under way in a bucket, page by page.
-
-    Without a prefix: MinIO answers one only where it is a whole key.
-    """
+def list_uploads(service: Service, bucket: str, prefix: str = "") -> Iterator[_xml.ListedUpload]:
+    """The multipart uploads under way in a bucket, or those of keys that begin with `prefix`, page by page."""
+    named = [("prefix", prefix)] if prefix else []
     markers: list[tuple[str, str]] = []
     while True:
-        query = [("encoding-type", "url"), *markers, ("uploads", "")]
+        query = [("encoding-type", "url"), *markers, *named, ("uploads", "")]
         request = Request("ListMultipartUploads", "GET", bucket, query=query)
         page = _parsed(request, service.call(request), _xml.parse_list_uploads)
         yield from page.uploads

@@ -65,8 +65,12 @@ def abort_uploads(uri: str, *, older_than: timedelta | float, client: ClientLike
 
 
 def _summaries(service: Service, location: Location) -> list[UploadSummary]:
-    return [
-        UploadSummary(format_uri(location.bucket, one.key), one.upload_id, one.initiated)
-        for one in _operations.list_uploads(service, location.bucket)
-        if one.key.startswith(location.key)
-    ]
+    """What the store lists with the key as its prefix, and what of a whole listing begins with it.
+
+    MinIO takes a prefix only where it is a whole key, and lists without one only uploads begun since it was started.
+    """
+    listed = list(_operations.list_uploads(service, location.bucket, location.key))
+    if location.key:
+        listed += _operations.list_uploads(service, location.bucket)
+    found = {(one.key, one.upload_id): one for one in listed if one.key.startswith(location.key)}
+    return [UploadSummary(format_uri(location.bucket, one.key), one.upload_id, one.initiated) for one in found.values()]

@@ -29,6 +29,13 @@ class ArrayFile(io.RawIOBase):
         """The place."""
         return self.at
 
+    def readinto(self, buffer: Any) -> int:
+        """The next bytes, copied into the buffer."""
+        count = min(len(buffer), len(self.view) - self.at)
+        memoryview(buffer).cast("B")[:count] = self.view[self.at : self.at + count]
+        self.at += count
+        return count
+
     def read(self, size: int | None = -1) -> bytes:
         """The next bytes."""
         end = len(self.view) if size is None or size < 0 else self.at + size

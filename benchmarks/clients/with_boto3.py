@@ -27,11 +27,13 @@ class Client:
     def __init__(self, job: Job) -> None:
         self.job = job
         style = {"addressing_style": "path" if job.endpoint else "auto"}
+        checks = {name: value for name, value in job.writer_options.items() if name.startswith("request_")}
+        self.extra = {name: value for name, value in job.writer_options.items() if name not in checks}
         self.client = boto3.client(
             "s3",
             endpoint_url=job.endpoint,
             region_name=job.region,
-            config=botocore.config.Config(s3=style, max_pool_connections=max(job.in_flight, 10)),
+            config=botocore.config.Config(s3=style, max_pool_connections=max(job.in_flight, 10), **checks),
         )
 
     def _transfer(self, chunk: int) -> Any:
@@ -44,7 +46,8 @@ class Client:
 
     def put_write_borrowed(self, key: str, source: Any) -> None:
         """upload_fileobj() of a file around the array."""
-        self.client.upload_fileobj(ArrayFile(source), self.job.bucket, key, Config=self._transfer(self.job.part_size))
+        transfer = self._transfer(self.job.part_size)
+        self.client.upload_fileobj(ArrayFile(source), self.job.bucket, key, Config=transfer, ExtraArgs=self.extra)
 
     def get(self, key: str) -> bytes:
         """get_object(), read in full."""

@@ -34,8 +34,8 @@ class Client:
             "secret_access_key": job.secret_key,
             "session_token": job.session_token,
         }
-        config = {name: value for name, value in config.items() if value}
-        self.store = obstore.store.S3Store(job.bucket, config=config, client_options=options, **job.writer_options)
+        config = {name: value for name, value in config.items() if value} | job.writer_options
+        self.store = obstore.store.S3Store(job.bucket, config=config, client_options=options)
 
     def put_write_borrowed(self, key: str, source: Any) -> None:
         """put() of a whole array."""

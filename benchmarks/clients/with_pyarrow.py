@@ -1,8 +1,7 @@
 """pyarrow: the AWS SDK for C++ behind Arrow's file systems. Uploads in the background, in parts of 10 MiB.
 
 That size cannot be set; how many are in flight is its own pool of I/O threads, which is set to the common number. Each
-part comes with a CRC64NVME in aws-chunked framing of unknown length, which the discard server refuses. Reads are one
-request for each read() call.
+part comes with a CRC64NVME behind it, in chunks. Reads are one request for each read() call.
 """
 
 from __future__ import annotations

@@ -67,6 +67,20 @@ class Client:
         """The same, told to copy."""
         self.put_write(key, source, copy=True)
 
+    def put_again(self, key: str, source: Any) -> None:
+        """Gives the same memory to write() again and again, not to be copied: an object of any size in flat memory."""
+        writer = self._writer(key)
+        for offset in range(0, self.job.size, self.job.part_size):
+            start = offset % (source.size - self.job.part_size)
+            length = min(self.job.part_size, self.job.size - offset)
+            writer.write(memoryview(source[start : start + length]), copy=False)
+        writer.close()
+
+    def get_into(self, key: str, target: Any) -> Any:
+        """Into memory of the caller; in ranges, as the environment says."""
+        s3dlio.get_into(self._uri(key), target)
+        return target
+
     def get(self, key: str) -> Any:
         """One object; whether in ranges is said by the environment."""
         return s3dlio.get(self._uri(key))

@@ -75,6 +75,8 @@ static int begin_request(struct connection *c, size_t head_length)
         start_sending(c);
         return 1;
     }
+    c->head_length = head_length;
+    c->in_trailers = false;
     size_t beside = c->filled - c->consumed;
     if (beside > c->request.length)
         beside = c->request.length;
@@ -82,14 +84,14 @@ static int begin_request(struct connection *c, size_t head_length)
     c->body_left = c->request.length - beside;
     counters.bytes_in += beside;
     char expected[32];
-    if (c->body_left && header(&c->request, "Expect", expected, sizeof expected) &&
+    if ((c->body_left || c->request.chunked) && header(&c->request, "Expect", expected, sizeof expected) &&
         strcasecmp(expected, "100-continue") == 0) {
         static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
         /* Nothing else is under way to the client, so these 25 bytes always fit into the socket's buffer. */
         if (send(c->fd, go_on, sizeof go_on - 1, MSG_NOSIGNAL) != sizeof go_on - 1)
             return -1;
     }
-    c->phase = DROPPING_BODY;
+    c->phase = c->request.chunked ? DROPPING_CHUNKS : DROPPING_BODY;
     return 1;
 }
 
@@ -109,6 +111,59 @@ static int read_head(struct connection *c)
     if (got <= 0)
         return got < 0 ? would_block() : -1;
     c->filled += got;
+    return 1;
+}
+
+/* What is between the chunks: reads a little of it behind the head, whose headers the answer still needs. */
+static int read_chunk_line(struct connection *c)
+{
+    size_t unread = c->filled - c->consumed;
+    if (unread >= CHUNK_LINE)
+        return -1; /* no line of a chunk is so long */
+    memmove(c->head + c->head_length, c->head + c->consumed, unread);
+    c->consumed = c->head_length;
+    c->filled = c->consumed + unread;
+    size_t room = HEAD_LIMIT - c->filled;
+    ssize_t got = recv(c->fd, c->head + c->filled, room < CHUNK_LINE ? room : CHUNK_LINE, 0);
+    if (got <= 0)
+        return got < 0 ? would_block() : -1;
+    c->filled += got;
+    return 1;
+}
+
+static int drop_chunks(struct connection *c)
+{
+    size_t unread = c->filled - c->consumed;
+    if (c->body_left && unread) {
+        size_t taken = unread < c->body_left ? unread : c->body_left;
+        c->consumed += taken;
+        c->body_left -= taken;
+        return 1;
+    }
+    if (c->body_left) {
+        ssize_t got = recv(c->fd, sink, c->body_left < SINK_SIZE ? c->body_left : SINK_SIZE, MSG_TRUNC);
+        if (got <= 0)
+            return got < 0 ? would_block() : -1;
+        c->body_left -= got;
+        counters.bytes_in += got;
+        return 1;
+    }
+    char *line = c->head + c->consumed, *end = memmem(line, unread, "\r\n", 2), *digits_end;
+    if (!end)
+        return read_chunk_line(c);
+    c->consumed += end + 2 - line;
+    if (c->in_trailers) {
+        if (end == line) {
+            answer(c);
+            start_sending(c);
+        }
+        return 1;
+    }
+    uint64_t size = strtoull(line, &digits_end, 16);
+    if (digits_end == line || size > INT64_MAX)
+        return -1;
+    c->in_trailers = size == 0;
+    c->body_left = size ? size + 2 : 0;
     return 1;
 }
 
@@ -176,6 +231,7 @@ static void serve(struct connection *c)
         switch (c->phase) {
         case READING_HEAD: go_on = read_head(c); break;
         case DROPPING_BODY: go_on = drop_body(c); break;
+        case DROPPING_CHUNKS: go_on = drop_chunks(c); break;
         case SENDING: go_on = send_response(c); break;
         }
     }
@@ -185,7 +241,7 @@ static void serve(struct connection *c)
     }
     /* Level-triggered. A connection whose turn ended, or that holds a pipelined request, must be woken at once:
      * the socket is writable then, unless it is blocked. */
-    bool unread = c->phase == DROPPING_BODY ? c->body_left == 0 : c->phase == READING_HEAD && c->filled && go_on;
+    bool unread = c->phase == DROPPING_BODY ? c->body_left == 0 : c->phase != SENDING && c->filled && go_on;
     uint32_t wanted = c->phase == SENDING || unread ? EPOLLOUT : EPOLLIN;
     if (wanted != c->waiting_for) {
         struct epoll_event event = {.events = wanted, .data.ptr = c};

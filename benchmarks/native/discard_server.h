@@ -14,9 +14,10 @@ enum {
     RESPONSE_LIMIT = 8 << 10,
     PATH_LIMIT = 1100,        /* a bucket and a key of 1024 bytes */
     MAX_PARTS = 10000,
+    CHUNK_LINE = 64,          /* the most that is read to find a chunk's size; more of it is payload */
 };
 
-enum phase { READING_HEAD, DROPPING_BODY, SENDING };
+enum phase { READING_HEAD, DROPPING_BODY, DROPPING_CHUNKS, SENDING };
 
 struct request {
     char method[8];
@@ -24,6 +25,7 @@ struct request {
     char query[2048];
     const char *headers, *headers_end; /* into the connection's head buffer */
     uint64_t length;                   /* Content-Length */
+    bool chunked;
 };
 
 struct connection {
@@ -34,7 +36,9 @@ struct connection {
     struct request request;
     char head[HEAD_LIMIT];
     size_t filled, consumed;
-    uint64_t body_left;
+    uint64_t body_left;    /* of the body, or of a chunk with the line end behind it */
+    size_t head_length;
+    bool in_trailers;      /* the last chunk has come */
     char response[RESPONSE_LIMIT];
     size_t response_length, response_sent;
     uint64_t file_offset, file_left;

@@ -83,9 +83,10 @@ int parse_request(struct connection *c)
     request->headers_end = c->head + c->consumed - 2;
     request->length = 0;
     char value[256];
-    if (header(request, "Transfer-Encoding", value, sizeof value))
+    request->chunked = header(request, "Transfer-Encoding", value, sizeof value);
+    if (request->chunked && strcasecmp(value, "chunked") != 0)
         return 411;
-    if (header(request, "Content-Length", value, sizeof value) && !parse_number(value, &request->length))
+    if (!request->chunked && header(request, "Content-Length", value, sizeof value) && !parse_number(value, &request->length))
         return 400;
     if (header(request, "Connection", value, sizeof value) && strcasecmp(value, "close") == 0)
         c->close_after = true;

@@ -1,7 +1,8 @@
 """What the model tests share: how much of them runs, clients of a scripted peer, cheap bytes, and the tally.
 
-`S3DLIO_TESTS` chooses the extent: ``quick`` (the default, part of every test run), ``full``, ``nightly``. The tally
-counts what was done to the library, for those who report it.
+`S3DLIO_TESTS` chooses the extent: ``quick`` (the default, part of every test run), ``soak``, ``full``, ``nightly``;
+`S3DLIO_STRESS_SECONDS` says how long each stress takes instead. The tally counts what was done to the library, for
+those who report it.
 """
 
 from __future__ import annotations
@@ -50,10 +51,12 @@ class Extent:
 
 EXTENTS = {
     "quick": Extent(examples=25, steps=10, parts=3, seconds=3.0),
-    "full": Extent(examples=150, steps=20, parts=4, seconds=20.0),
+    "soak": Extent(examples=30, steps=15, parts=3, seconds=3.0),
+    "full": Extent(examples=150, steps=20, parts=4, seconds=5.0),
     "nightly": Extent(examples=1500, steps=30, parts=5, seconds=600.0),
 }
 EXTENT = EXTENTS[os.environ.get("S3DLIO_TESTS", "quick")]
+STRESS_SECONDS = float(os.environ.get("S3DLIO_STRESS_SECONDS", EXTENT.seconds))
 
 
 @dataclass(frozen=True)

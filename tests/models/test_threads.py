@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from peer import Peer
-from scripted import EXTENT, PART, await_no_orphans, connect
+from scripted import PART, STRESS_SECONDS, await_no_orphans, connect
 
 STRESS = Path(__file__).with_name("stress.py")
 GRACE = 120.0
@@ -30,15 +30,15 @@ def stress(program: str, seconds: float) -> dict[str, int]:
     return counts
 
 
-@pytest.mark.timeout(EXTENT.seconds + 2 * GRACE)
+@pytest.mark.timeout(STRESS_SECONDS + 2 * GRACE)
 def test_eight_threads_on_one_writer_lose_nothing_and_each_write_stays_together() -> None:
-    counts = stress("threads", EXTENT.seconds)
+    counts = stress("threads", STRESS_SECONDS)
     assert counts["writes"] > 100
 
 
-@pytest.mark.timeout(EXTENT.seconds + 2 * GRACE)
+@pytest.mark.timeout(STRESS_SECONDS + 2 * GRACE)
 def test_finalizers_at_random_points_never_lock_up() -> None:
-    counts = stress("collector", EXTENT.seconds)
+    counts = stress("collector", STRESS_SECONDS)
     assert counts["dropped"] > 10
     assert counts["collections"] > 100
 

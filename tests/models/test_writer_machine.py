@@ -12,22 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from behaviours import (
-    CorruptInTransit,
-    DropAfterHead,
-    DropBeforeHead,
-    DuplicateResponse,
-    EarlyResponse,
-    ErrorInside200,
-    LongBody,
-    LostResponse,
-    ResetRequest,
-    ResetResponse,
-    Stall,
-    Status,
-    WhiteSpaceFirst,
-    WrongETag,
-)
+from behaviours import Stall
+from faulty import CURABLE, FATAL, UPLOAD_PART
 from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -37,52 +23,9 @@ from scripted import EXTENT, PART, TALLY, Counted, await_no_orphans, bytes_at, c
 
 import s3dlio
 
-CREATE, UPLOAD_PART, COMPLETE, PUT = "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "PutObject"
 KIB = 1 << 10
 URI = "s3://b/k"
 MOST_PLAYS = 5  # each lets a request fail once more; the client tries more often than that
-
-_PASSING: dict[str, Behaviour] = {
-    "slow-down": Status(503, "SlowDown"),
-    "internal-error": Status(500, "InternalError"),
-    "gateway": Status(502),
-    "drop-before-head": DropBeforeHead(),
-    "reset-at-once": ResetRequest(),
-    "reset-in-the-request": ResetRequest(at=100),
-    "early-503": EarlyResponse(503, "SlowDown", after=100),
-    "duplicate-response": DuplicateResponse(),
-    "long-body": LongBody(),
-}
-_LOST: dict[str, Behaviour] = {
-    "lost-500": LostResponse(Status(500, "InternalError")),
-    "lost-head-only": DropAfterHead(),
-    "lost-by-reset": ResetResponse(),
-}
-# A lost answer to Create leaves an upload that nobody can name: the contract says so, and it is no passing fault.
-CURABLE = [
-    *[(operation, fault) for operation in (CREATE, UPLOAD_PART, COMPLETE, PUT) for fault in _PASSING.values()],
-    *[(operation, fault) for operation in (UPLOAD_PART, COMPLETE, PUT) for fault in _LOST.values()],
-    (UPLOAD_PART, WrongETag()),
-    (COMPLETE, ErrorInside200()),
-    (COMPLETE, WhiteSpaceFirst(beats=2, pause=0.01)),
-]
-FATAL = [
-    *[
-        (operation, fault)
-        for operation in (CREATE, UPLOAD_PART, COMPLETE, PUT)
-        for fault in (
-            Status(403, "AccessDenied"),
-            Status(404, "NoSuchBucket"),
-            Status(503, "SlowDown"),
-            DropBeforeHead(),
-            ResetRequest(at=100),
-            EarlyResponse(403, "AccessDenied", after=100),
-        )
-    ],
-    (UPLOAD_PART, CorruptInTransit(at=7)),
-    (COMPLETE, Status(412, "PreconditionFailed")),
-    (COMPLETE, ErrorInside200("AccessDenied")),
-]
 
 boundaries = st.sampled_from([0, 1, 4 * KIB, 64 * KIB, PART, 2 * PART])
 nudges = st.sampled_from([0, 0, -1, 1, 17, -4096, 4096])

@@ -4,39 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from servers import KEYS, SKIPPED, free_port, minio_binary, wait_for_port
+from servers import KEYS, SKIPPED, Restartable, minio_binary
 
 import s3dlio
 from s3dlio import RetryPolicy
 
 MIB = 1 << 20
 DATA = np.random.default_rng(5).integers(0, 256, 60 * MIB, dtype=np.uint8).tobytes()
-
-
-class Restartable:
-    """A MinIO of our own, on one port and one folder."""
-
-    def __init__(self, binary: str, folder: str) -> None:
-        self.port = free_port()
-        self._command = [binary, "server", "--quiet", "--address", f"127.0.0.1:{self.port}", folder]
-        self._environment = {**os.environ, "MINIO_ROOT_USER": KEYS[0], "MINIO_ROOT_PASSWORD": KEYS[1]}
-        self.start()
-
-    def start(self) -> None:
-        nowhere = subprocess.DEVNULL
-        self._process = subprocess.Popen(self._command, env=self._environment, stdout=nowhere, stderr=nowhere)
-        wait_for_port(self.port, self._process)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait(20)
 
 
 @pytest.fixture
@@ -82,7 +62,24 @@ def test_an_upload_survives_a_restart(restartable: Restartable, client: s3dlio.C
     info = writer.close()
     assert client.get("s3://bucket/key") == DATA
     assert client.stat("s3://bucket/key").checksum == info.checksum
-    assert client.list_uploads("s3://bucket") == []
+    assert client.list_uploads("s3://bucket/key") == []
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_an_upload_left_behind_is_found_after_a_restart(restartable: Restartable, client: s3dlio.Client) -> None:
+    left = client.writer("s3://bucket/key", part_size=5 * MIB, abort_on_drop=False)
+    left.write(DATA[: 10 * MIB])
+    left.flush()
+    restartable.kill()
+    restartable.start()
+    assert [one.upload_id for one in client.list_uploads("s3://bucket/key")] == [left.upload_id]
+    assert left.upload_id is not None
+    resumed = client.resume("s3://bucket/key", left.upload_id)
+    assert resumed.resume_offset == 10 * MIB
+    resumed.write(DATA[10 * MIB :])
+    resumed.close()
+    assert client.get("s3://bucket/key") == DATA
+    assert client.list_uploads("s3://bucket/key") == []
 
 
 def test_a_download_survives_a_restart(restartable: Restartable, client: s3dlio.Client) -> None:

@@ -39,3 +39,22 @@ def wait_for_port(port: int, process: subprocess.Popen[Any]) -> None:
         except OSError:
             time.sleep(0.05)
     raise AssertionError("the server did not listen within 60 s")
+
+
+class Restartable:
+    """A MinIO of our own, on one port and one folder, that can be killed and started again."""
+
+    def __init__(self, binary: str, folder: str) -> None:
+        self.port = free_port()
+        self._command = [binary, "server", "--quiet", "--address", f"127.0.0.1:{self.port}", folder]
+        self._environment = {**os.environ, "MINIO_ROOT_USER": KEYS[0], "MINIO_ROOT_PASSWORD": KEYS[1]}
+        self.start()
+
+    def start(self) -> None:
+        nowhere = subprocess.DEVNULL
+        self._process = subprocess.Popen(self._command, env=self._environment, stdout=nowhere, stderr=nowhere)
+        wait_for_port(self.port, self._process)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait(20)

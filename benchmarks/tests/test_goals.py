@@ -1,0 +1,141 @@
+"""From runs to verdicts, as values."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import goals
+
+
+def run(contender, speed, *, turn=0, cpu=1.0, operation="put-reserve", store="discard", group="", value="", **more):
+    labels = {"store": store, "operation": operation, "group": group, "value": value, "contender": contender}
+    return labels | {"turn": turn, "gib_per_s": speed, "cpu_s_per_gib": cpu} | more
+
+
+def file(*runs):
+    return {"setup": {"contenders": {one["contender"]: f"label of {one['contender']}" for one in runs}}, "runs": runs}
+
+
+def verdict(rows, work, opponent=""):
+    (found,) = [row for row in rows if row.work == work and row.opponent.startswith(opponent)]
+    return found
+
+
+def against_original(*files):
+    return verdict(goals.verdicts(files), "PUT, reserve, fill, commit", "reserve/commit")
+
+
+def test_goal_is_reached_when_each_limit_holds_for_the_medians():
+    ours = [run("ours", speed, turn=turn, cpu=0.2) for turn, speed in enumerate((4.0, 5.0, 9.0))]
+    theirs = [run("original", 1.0, turn=turn, cpu=1.0) for turn in range(3)]
+    row = against_original(file(*ours, *theirs))
+    assert row.reached is True
+    assert row.figure == "5.00x (4.00-9.00) throughput, 0.20x (0.20-0.20) CPU; 3 turns only"
+
+
+@pytest.mark.parametrize(("speed", "cpu"), [(3.9, 0.2), (4.1, 0.3)], ids=["too slow", "too much CPU"])
+def test_goal_is_missed_when_one_limit_does_not_hold(speed, cpu):
+    assert against_original(file(run("ours", speed, cpu=cpu), run("original", 1.0))).reached is False
+
+
+def test_nothing_is_claimed_where_nothing_was_measured():
+    assert all(row.reached is None for row in goals.verdicts([]))
+
+
+def test_opponent_of_another_file_took_no_turns_with_ours():
+    assert against_original(file(run("ours", 9.0, cpu=0.1)), file(run("original", 1.0))).figure == "not measured"
+
+
+def test_peer_is_compared_with_ours_of_its_own_file():
+    slow_minute = file(run("ours", 2.0, operation="get-many"), run("boto3", 1.5, operation="get-many"))
+    fast_minute = file(run("ours", 6.0, operation="get-many"), run("obstore", 3.0, operation="get-many"))
+    for one in (*slow_minute["runs"], *fast_minute["runs"]):
+        one |= {"objects_per_s": one["gib_per_s"], "cpu_us_per_object": 1.0}
+    row = verdict(goals.verdicts([fast_minute, slow_minute]), "4 KiB, get_many")
+    assert row.opponent == "best peer: label of boto3"
+    assert row.figure.startswith("1.33x")
+
+
+def test_floor_counts_with_its_best_number_of_threads():
+    speeds = {"ours": 5.0, "floor-put-crc-1t": 3.0, "floor-put-crc-2t": 6.0, "floor-put-crc-4t": 4.0}
+    operations = {"ours": "put-reserve"}
+    runs = [run(name, speed, operation=operations.get(name, "put-write-borrowed")) for name, speed in speeds.items()]
+    row = verdict(goals.verdicts([file(*runs)]), "PUT, reserve, fill, commit", "C floor")
+    assert row.opponent.endswith("label of floor-put-crc-2t")
+    assert row.reached is False
+
+
+@pytest.mark.parametrize("labels", [{"group": "part-size"}, {"value": "10 x 512 MiB"}], ids=str)
+def test_case_of_a_sweep_is_no_opponent(labels):
+    assert against_original(file(run("ours", 9.0, cpu=0.1, **labels), run("original", 1.0, **labels))).reached is None
+
+
+@pytest.mark.parametrize("unchecked", ["obstore-unsigned", "s3torchconnectorclient"])
+def test_peer_without_a_check_is_no_opponent_of_a_checked_write(unchecked):
+    runs = [run("ours", 2.0, operation="put-write", cpu=0.1), run("obstore", 1.0, operation="put-write-borrowed")]
+    runs.append(run(unchecked, 9.0, operation="put-write-borrowed"))
+    assert verdict(goals.verdicts([file(*runs)]), "PUT, write(memoryview), one copy").reached is True
+
+
+@pytest.mark.parametrize(("speedup", "reached"), [(1.80, True), (1.70, False)])
+def test_threshold_is_compared_with_no_ranges(speedup, reached):
+    same = {"operation": "get-each", "store": "minio", "group": "threshold"}
+    runs = [run("ours", 1.0, value="off", **same), run("ours", speedup, value="64 MiB", **same)]
+    rows = goals.verdicts([file(*runs)])
+    assert verdict(rows, "148 MB, threshold 64 MiB, MinIO").reached is reached
+    assert verdict(rows, "148 MB, threshold 8 MiB, MinIO").reached is None
+
+
+def test_connections_are_compared_with_what_they_can_carry():
+    gib_per_s = 760e6 / (1 << 30)
+    row = goals.limited(goals.Runs([file(run("ours", gib_per_s, operation="get-ranged", store="nginx"))]))
+    assert row.reached is True
+    assert "0.95x (0.95-0.95): 760 MB/s" in row.figure
+
+
+@pytest.mark.parametrize(
+    ("peaks", "reached"),
+    [((200, 200, 210, 210), True), ((200, 200, 210, 230), False), ((300, 300, 300, 300), False)],
+    ids=["flat", "it grows", "beyond the formula"],
+)
+def test_memory_is_flat_and_within_the_formula(peaks, reached):
+    same = {"group": "memory", "operation": "put-reserve"}
+    sizes = ("1 GiB", "5 GiB", "10 GiB", "50 GiB")
+    even = "ours-even-parts"
+    runs = [run(even, 1.0, value=size, peak_added_mib=peak, **same) for size, peak in zip(sizes, peaks, strict=True)]
+    assert goals.memory(goals.Runs([file(*runs)]))[0].reached is reached
+
+
+@pytest.mark.parametrize(("speed", "cpu", "reached"), [(0.95, 1.05, True), (0.8, 1.0, False), (1.0, 1.2, False)])
+def test_a_part_of_many_costs_as_much_as_one_of_few(speed, cpu, reached):
+    same = {"operation": "put-again"}
+    runs = [run("ours-even-parts", 1.0, value="100 parts", **same)]
+    runs.append(run("ours-even-parts", speed, cpu=cpu, value="10,000 parts", **same))
+    assert goals.parts(goals.Runs([file(*runs)])).reached is reached
+
+
+def test_import_is_compared_with_boto3_and_what_it_loads_is_named():
+    ours = {"store": "discard", "operation": "start", "contender": "ours", "turn": 0, "import_s": 0.04}
+    theirs = ours | {"contender": "boto3", "import_s": 0.1}
+    runs = [ours | {"loads_numpy": 1, "loads_botocore": 0}, theirs]
+    boto3, original, loads = goals.start(goals.Runs([file(*runs)]))
+    assert (boto3.reached, original.reached, loads.reached) == (True, None, False)
+    assert loads.figure == "loads numpy"
+
+
+def test_table_counts_what_was_reached():
+    rows = [
+        goals.Verdict("a", "b", "c", "d", True),
+        goals.Verdict("a", "b", "c", "d", False),
+        goals.Verdict("a", "b", "c"),
+    ]
+    text = goals.table(rows)
+    assert text.startswith("1 of 2 goals are reached; 1 were not measured.")
+    assert "| a | b | c | d | **missed** |" in text
+
+
+def test_specification_stands_beside_what_was_measured():
+    values = {"off": 0.5, "64 MiB": 1.0}
+    summary = [{"contender": "ours", "value": value, "gib_per_s": {"median": rate}} for value, rate in values.items()]
+    text = goals.threshold_table(summary, {"ours": "this library"})
+    assert "| 64 MiB | 755 MB/s | 1.76x | 1,024 MB/s | 2.00x |" in text
