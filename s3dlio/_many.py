@@ -78,7 +78,7 @@ class Batch:
         self._workers = min(limit, work.count)
         self._next = 0
         self._error: BaseException | None = None
-        self._scope = CancelScope()
+        self._scopes = {CancelScope()}
         self._changed = threading.Condition()
         self._crew = _workers.Crew(self._changed)
 
@@ -105,7 +105,18 @@ class Batch:
         with self._changed:
             if self._error is None:
                 self._error = error
-        self._scope.cancel()
+            scopes = list(self._scopes)
+        for scope in scopes:
+            scope.cancel()
+
+    def _scope(self) -> CancelScope:
+        """For what a worker does next: where errors are kept a failing object cancels its own requests only."""
+        with self._changed:
+            if not self._keep_errors:
+                return next(iter(self._scopes))
+            scope = CancelScope()
+            self._scopes.add(scope)
+            return scope
 
     def _take(self) -> tuple[int, int]:
         """The objects [first, last) that a worker does next; empty where it has to end."""
@@ -128,9 +139,10 @@ class Batch:
 
     def _advance(self, first: int, last: int) -> int:
         """Does as many of [first, last) as one series comes to, or one alone; returns where to go on."""
-        # With errors kept a failing object cancels its own requests only.
-        scope = CancelScope() if self._keep_errors else self._scope
+        scope = self._scope()
         try:
+            if self._error is not None:
+                return last
             done, failed = 0, None
             if self._work.together(first, last - first):
                 done, failed = self._work.run_together(first, last, scope)
@@ -143,6 +155,10 @@ class Batch:
                 self._stop(error)
                 return last
             self._results[first] = without_traceback(error)
+        finally:
+            if self._keep_errors:
+                with self._changed:
+                    self._scopes.discard(scope)
         return first + 1
 
 

@@ -37,7 +37,7 @@ class Pace:
         self._twice = 0.0
 
     def record(self, operation: str, size: int, seconds: float, moved: int) -> None:
-        """A request of so many payload bytes has ended well after moving `moved`."""
+        """A request of so many payload bytes has ended well, or several on average, that moved `moved` in all."""
         if not self._budget:
             return
         with self._lock:

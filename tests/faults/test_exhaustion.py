@@ -127,7 +127,7 @@ def test_an_error_from_a_worker_process_tells_it_too(peer: Peer, client: Client,
 # ------------------------------------------------------------------------------------------------------ the deadline
 
 
-def in_a_hurry(connect: Connect, peer: Peer, seconds: float = 0.7, **settings: Any) -> Client:
+def in_a_hurry(connect: Connect, peer: Peer, seconds: float = 0.4, **settings: Any) -> Client:
     """Patient in every step, but not for ever in one request."""
     retries = RetryPolicy(max_attempts=100, base_delay=0.05, deadline=seconds)
     return connect(peer, deadline=120.0, retries=retries, **settings)
@@ -173,7 +173,7 @@ def test_a_deadline_ends_a_body_that_does_not_go_out(
     hurried = in_a_hurry(connect, peer)
     peer.play(Rule(operation, do=fault))
     started = time.monotonic()
-    with pytest.raises(s3dlio.TimeoutError, match=f"{operation}.*deadline of 0.7 s has passed"):
+    with pytest.raises(s3dlio.TimeoutError, match=f"{operation}.*deadline of 0.4 s has passed"):
         hurried.put_bytes(URI, bytes(size), part_size=size if operation == "PutObject" else 12 * MIB - 1)
     assert time.monotonic() - started < GENEROUS
     peer.wait_for(lambda: not peer.store.orphans())

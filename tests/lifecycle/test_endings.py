@@ -104,6 +104,7 @@ READING = {
     "get_range": 'client.get_range("s3://b/k", 5, 10)',
     "get_into": 'client.get_into("s3://b/k", bytearray(100))',
     "get_many": 'client.get_many(["s3://b/k"] * 3)',
+    "get_many-keeping-errors": 'client.get_many(["s3://b/k"] * 3, on_error="return")',
 }
 RANGED = 'client.get("s3://b/k", range_optimization=True, range_threshold=0, chunk_size=65536)'
 INTO_RANGED = (
@@ -111,6 +112,7 @@ INTO_RANGED = (
 )
 WRITING = {
     "put_bytes": 'client.put_bytes("s3://b/k", b"x")',
+    "put_many": 'client.put_many([("s3://b/k", b"x")] * 3)',
     "put_bytes-parts": 'client.put_bytes("s3://b/k", bytes(11 * MIB), part_size=5 * MIB)',
     "write": f"{WRITER}\n    for _ in range(99): w.write(bytearray(5 * MIB))",
     "write-lent": f"{WRITER}\n    for _ in range(99): w.write(bytearray(5 * MIB), copy=False)",

@@ -15,6 +15,7 @@ from small_store import Peer
 MIB = 1 << 20
 PRELUDE = """
 import gc, os, signal, sys, threading, time, warnings
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in a shell's background
 import s3dlio
 MIB = 1 << 20
 client = s3dlio.Client(endpoint_url=os.environ["PEER"], credentials=("id", "secret"), region="r")

@@ -28,7 +28,7 @@ FLOORS = [
 ORDER = [
     "_redaction", "errors", "_kept", "config", "_uri", "_assembler", "_ranges", "_retry", "_checksums", "_xml",
     "_credentials", "_signing", "_endpoint_state", "_series", "_attempts", "_client", "_default_service", "_operations",
-    "_workers",    "_completion", "_upload", "_intake", "_download", "_many", "writer", "reader", "objects", "uploads",
+    "_workers", "_completion", "_upload", "_intake", "_download", "_many", "writer", "reader", "objects", "uploads",
     "client",
 ]  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.iterdir() if path.suffix in (".py", ".pyx"))
