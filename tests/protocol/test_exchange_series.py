@@ -356,7 +356,8 @@ def test_a_connection_that_is_to_close_ends_the_series(peers: Peers) -> None:
     assert len(peer.requests) == 2
 
 
-SIZES = pytest.mark.parametrize("size", [0, 10], ids=["empty", "small"])
+# What fits the scratch of a head, and what is read up to its end and no further.
+SIZES = pytest.mark.parametrize("size", [0, 10, 10_000], ids=["empty", "small", "large"])
 
 
 @SIZES
