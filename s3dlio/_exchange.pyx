@@ -266,7 +266,6 @@ cdef class Exchange:
         self._has_target = True
         self.s.into = <char*>self._target.buf
         self.s.into_size = self._target.len
-        self.s.used = 0
         return 0
 
     cdef void _let_go_of_sources(self) noexcept:
@@ -276,6 +275,7 @@ cdef class Exchange:
 
     cdef void _let_go_of_target(self) noexcept:
         self.s.into = NULL
+        self.s.into_size = self.s.used = 0
         if self._has_target:
             self._has_target = False
             PyBuffer_Release(&self._target)

@@ -404,6 +404,22 @@ cdef inline bint _keep_head(State* s) noexcept nogil:
     return True
 
 
+cdef inline bint _is_in_step(State* s) noexcept nogil:
+    """Whether nothing came after an answer; the next request's answer would be taken for it, or it for that."""
+    cdef ssize_t n
+    if s.leftover_at < s.scratch_length:
+        return False
+    if not s.buffered and s.phase != RECEIVING_BODY and s.scratch_length < s.scratch_size:
+        return True  # the last receive took all that was there
+    n = s.receive(s, s.scratch, s.scratch_size)
+    if n == WAIT:
+        return True
+    s.leftover_at = 0
+    s.scratch_length = n if n > 0 else 0
+    s.head.closes = s.head.closes or n <= 0
+    return False
+
+
 cdef inline void _next_of_series(State* s) noexcept nogil:
     """Begins the next request where the answer to the one before was a whole 2xx that left the connection in step."""
     cdef Answer* answer
@@ -421,7 +437,7 @@ cdef inline void _next_of_series(State* s) noexcept nogil:
         s.used = s.into_size
     s.answered += 1
     s.head.end = 0  # what counts as an answer of the series is no answer of the exchange
-    if s.answered == s.requests or s.head.closes or s.leftover_at < s.scratch_length:
+    if s.answered == s.requests or s.head.closes or not _is_in_step(s):
         return
     s.iov_count = s.ends[s.answered]
     s.scratch_length = s.leftover_at = s.received = 0

@@ -110,6 +110,50 @@ def test_every_signature_equals_botocores(
     assert ours["authorization"] == theirs
 
 
+VARYING = ["x-amz-meta-a", "content-length", "x-amz-checksum-crc64nvme", "if-match"]
+PERCENT = st.text("%s%%d(){}", max_size=8)
+
+
+@given(
+    host=st.sampled_from(["localhost:9000", "[::1]:9000"]),
+    headers=st.dictionaries(HEADER_NAMES, HEADER_VALUES | PERCENT, max_size=5),
+    varying=st.lists(st.sampled_from(VARYING), unique=True),
+    credentials=ALL_CREDENTIALS,
+    region=st.sampled_from(["us-east-1", "%s"]),
+    now=INSTANTS,
+    data=st.data(),
+)
+def test_requests_that_are_alike_are_signed_as_botocore_signs_each(
+    host: str,
+    headers: dict[str, str],
+    varying: list[str],
+    credentials: Credentials,
+    region: str,
+    now: datetime,
+    data: st.DataObject,
+) -> None:
+    same = {"Host": host, **headers}
+    alike = SHARED.alike(
+        method="PUT", host=host, headers=same, varying=varying, credentials=credentials, region=region, now=now
+    )
+    assert not set(alike.fixed) & {*varying, "authorization"}
+    kept = {name: value for name, value in same.items() if name.lower() not in varying}
+    for _ in range(data.draw(st.integers(1, 3))):
+        path = f"/bucket/{encode_key(data.draw(KEYS | PERCENT))}"
+        query_string = encode_query(data.draw(st.lists(st.tuples(WORDS | PERCENT, WORDS), max_size=2)))
+        values = [data.draw(HEADER_VALUES | PERCENT) for _ in varying]
+        sent = {**kept, **dict(zip(varying, values, strict=True))}
+        theirs = signed_by_botocore("PUT", host, path, query_string, sent, credentials, region, now)
+        assert alike.authorization(path, query_string, values) == theirs
+
+
+def test_a_header_that_varies_takes_the_place_of_one_of_that_name() -> None:
+    arguments: dict[str, Any] = {"method": "PUT", "host": "h", "credentials": CREDENTIALS, "region": "r", "now": NOW}
+    alike = Signer().alike(headers={"Range": "bytes=0-1", "X-A": "old"}, varying=["x-a", "range"], **arguments)
+    expected = sign(Signer(), path="/p", headers={"Range": "bytes=7-8", "X-A": "new"}, **arguments)
+    assert alike.authorization("/p", "", ["new", "bytes=7-8"]) == expected["authorization"]
+
+
 @pytest.mark.parametrize("path", ["/", "//", "/bucket//key", "/bucket/./a/../b", "/bucket/%2541"])
 def test_paths_are_signed_as_they_are(path: str) -> None:
     expected = signed_by_botocore("GET", "localhost:9000", path, "", {}, CREDENTIALS, "eu-central-1", NOW)
