@@ -16,9 +16,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from . import _http, _retry, _series, _xml
-from ._connections import Connections, Lease
 from ._credentials import CredentialSource
 from ._drivers import drivers
 from ._endpoint_state import EndpointState
@@ -30,6 +30,9 @@ from ._stragglers import Pace
 from ._uri import Endpoint, Target, aws_endpoint
 from .config import ClientSettings, RetryPolicy
 from .errors import TimeoutError, TransportError
+
+if TYPE_CHECKING:
+    from ._connections import Connections, Lease
 
 log = logging.getLogger("s3dlio")
 

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from . import _retry
 from ._attempts import Attempts, Call
 from ._checksums import ALGORITHMS, Algorithm
-from ._connections import Connections
 from ._credentials import CredentialSource
 from ._endpoint_state import EndpointState, RetryQuota, refuses_checksum
 from ._failures import Failed
@@ -33,6 +32,8 @@ class Service:
     """What one client holds to talk to its endpoint: settings, credentials, signer, connections."""
 
     def __init__(self, settings: ClientSettings) -> None:
+        from ._connections import Connections  # with urllib3: 40 ms that `import s3dlio` is spared
+
         self.settings = settings
         self._credentials = CredentialSource(settings)
         self._signer = Signer()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import Protocol
 
 from . import _http, _retry, _xml
@@ -134,6 +133,8 @@ class Failed:
 
 
 def _instant(text: str | None) -> float | None:
+    from email.utils import parsedate_to_datetime  # 10 ms that only failures need
+
     try:
         return None if not text else parsedate_to_datetime(text).timestamp()
     except ValueError:

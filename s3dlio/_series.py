@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ._connections import Lease
 from ._credentials import Credentials
 from ._drivers import drivers
 from ._exchange import Exchange, Outcome, head_field
@@ -18,6 +17,9 @@ from ._requests import CancelScope, Request, Response
 from ._signing import Signer
 from ._uri import Target
 from .config import Timeouts
+
+if TYPE_CHECKING:
+    from ._connections import Lease
 
 # Gives memory for bodies: called with the length of the one that comes next and how many are still to come, it returns
 # a buffer and an offset in it, from which on there is room for that one at least.

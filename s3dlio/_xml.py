@@ -11,11 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from html import escape  # xml.sax.saxutils has it too, and imports urllib.request, http and email
 from typing import NamedTuple, NoReturn, TypeVar
 from urllib.parse import unquote_plus
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
-from xml.sax.saxutils import escape
 
 # A page of 1,000 keys of 1,024 bytes, each byte percent-encoded, has 3 MB.
 MAX_DOCUMENT = 16 << 20
@@ -273,7 +273,8 @@ def _element(name: str, text: str) -> str:
     if wrong:
         raise ValueError(f"{text!r} cannot stand in an XML document: {wrong.group()!r} at {wrong.start()}")
     # A parser turns a bare carriage return into a line feed: XML 1.0, section 2.11
-    return f"<{name}>{escape(text, {chr(13): '&#13;'})}</{name}>"
+    escaped = escape(text, quote=False).replace("\r", "&#13;")
+    return f"<{name}>{escaped}</{name}>"
 
 
 # ------------------------------------------------------------------------------------------------- the parser
