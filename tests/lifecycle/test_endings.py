@@ -152,7 +152,15 @@ print(writer.close().total_bytes)
 BLOCKED = {
     "get": ("GET", 'client.get("s3://b/k")'),
     "get_many": ("GET", 'client.get_many(["s3://b/k"] * 3)'),
+    "get_many, errors kept": ("GET", 'client.get_many(["s3://b/k"] * 3, on_error="return")'),
     "put_bytes": ("PUT", 'client.put_bytes("s3://b/k", b"x")'),
+    "put_many": ("PUT", 'client.put_many([("s3://b/k", b"x")] * 70)'),
+    "put_many, errors kept": ("PUT", 'client.put_many([("s3://b/k", b"x")] * 70, on_error="return")'),
+    "put_many, large": ("PUT", 'client.put_many([("s3://b/k", bytes(12 * MIB))], part_size=5 * MIB)'),
+    "put_many, large, errors kept": (
+        "PUT",
+        'client.put_many([("s3://b/k", bytes(12 * MIB))] * 3, part_size=5 * MIB, on_error="return")',
+    ),
     "close": ("PUT", 'w = client.writer("s3://b/k", part_size=5 * MIB); w.write(bytes(6 * MIB)); w.close()'),
     "flush": ("PUT", 'w = client.writer("s3://b/k", part_size=5 * MIB); w.write(bytes(6 * MIB)); w.flush()'),
     "write": (
