@@ -82,6 +82,7 @@ class Batch:
         self._next = 0
         self._working = 0
         self._error: BaseException | None = None
+        self._stopped = False
         self._scope = CancelScope()
         self._changed = threading.Condition()
 
@@ -106,20 +107,20 @@ class Batch:
 
     def _join(self) -> None:
         with self._changed:
-            while self._working or (self._error is None and self._next < self._work.count):
+            while self._working or (not self._stopped and self._next < self._work.count):
                 self._changed.wait(0.1)
 
     def _stop(self, error: BaseException) -> None:
         with self._changed:
-            if self._error is None:
-                self._error = error
+            if not self._stopped:
+                self._error, self._stopped = error, True
         self._scope.cancel()
 
     def _take(self) -> tuple[int, int]:
         """The objects [first, last) that a worker does next; empty where it has to end."""
         with self._changed:
             first, left = self._next, self._work.count - self._next
-            if self._error is not None or left == 0:
+            if self._stopped or left == 0:
                 self._working -= 1
                 self._changed.notify_all()
                 return first, first
@@ -130,7 +131,7 @@ class Batch:
 
     def _serve(self) -> None:
         with self._changed:
-            if self._error is not None:
+            if self._stopped:
                 return  # it may be long ago that the call returned
             self._working += 1
         while True:
