@@ -40,7 +40,7 @@ def serve(sock):
     for number in range(requests):
         data = b""
         while not data.endswith(b"\\r\\n\\r\\n"):
-            data += sock.recv(1)
+            data += sock.recv(4096)
         go.wait()
         last.append(time.monotonic())
         sock.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body) + body)
@@ -71,7 +71,7 @@ def way(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[list[str], ssl.
     return [str(certificate)], client
 
 
-CONNECTIONS, REQUESTS, BODY = 4, 20, 20_000
+CONNECTIONS, REQUESTS, BODY = 4, 8, 20_000
 HELD = 1.5  # seconds
 
 
@@ -280,7 +280,7 @@ def work():
 
 threads = [threading.Thread(target=work) for _ in range(3)]
 for thread in threads: thread.start()
-for number in range(60):
+for number in range(30):
     child = os.fork()
     if child == 0:
         gc.collect()
