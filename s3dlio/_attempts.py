@@ -13,7 +13,7 @@ import logging
 import ssl
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -322,7 +322,9 @@ class Attempts:
         first, deadline = requests[0], self.settings.retries.deadline
         # An object that arrives late could replace a later one's, so that only what is read is asked for twice.
         patience = self._pace.patience(first.operation, expected) if first.method == "GET" else None
-        late = deadline is not None and (patience is None or deadline <= patience)
+        limits: list[tuple[float, Callable[[], bool]]] = [] if deadline is None else [(deadline, lambda: True)]
+        if patience is not None and (deadline is None or patience < deadline):
+            limits.insert(0, (patience, lambda: self._pace.may_send_twice(first.operation, expected)))
         try:
             with self._connections.lease(targets[0].origin, check=scope.check) as lease:
                 heads = _series.heads(
@@ -331,18 +333,11 @@ class Attempts:
                 )  # fmt: skip
                 series = _series.Series(lease, heads, requests, room, expected, self.settings.timeouts)
                 started = time.monotonic()
-                series.run(
-                    scope,
-                    deadline if late else patience,
-                    lambda: late or self._pace.may_send_twice(first.operation, expected),
-                )
+                series.run(scope, limits)
                 done = series.responses
                 if done:
                     self._record_series(requests, done, time.monotonic() - started)
-                result = self._after_series(requests, series, lease, scope)
-                if late and series.lagged and isinstance(result, Failed):
-                    result.took, result.unseen = deadline or 0.0, False
-                return done, result
+                return done, self._after_series(requests, series, lease, scope)
         except TransportError as error:
             return [], Failed(_connect_failure(error), error)
 
@@ -355,10 +350,15 @@ class Attempts:
     ) -> Response | Failed | None:
         """What came of the request after those that were answered; the connection is kept if it is clean."""
         exchange = series.exchange
-        if series.lagged:
+        if series.cut:
             failed = Failed(_retry.Failure.TIMEOUT, TimeoutError("no answer came in time"), sent=True)
-            failed.unseen = True
+            deadline, failed.took = self.settings.retries.deadline, series.took
+            failed.unseen = deadline is None or series.took < deadline
             return failed
+        if exchange.outcome == Outcome.COMPLETE and 200 <= exchange.status < 300:
+            # The native series did not count it as one: it came too soon. No body of it is to be had here.
+            error = TransportError("an answer came before its request had gone out")
+            return Failed(_retry.Failure.GARBAGE, error, sent=True)
         if exchange.outcome == Outcome.COMPLETE and not exchange.status:
             lease.ended = True
             if exchange.reusable:

@@ -63,7 +63,7 @@ class Service:
         name = self._state.algorithm_after(wanted)
         return None if name is None else ALGORITHMS[name]
 
-    def without_algorithm(self, algorithm: Algorithm | None, error: S3Error) -> bool:
+    def without_algorithm(self, algorithm: Algorithm | None, error: S3Error | Failed) -> bool:
         """Whether `error` refuses this algorithm and another is to be tried; remembered for all later uploads."""
         if algorithm is None or not self.settings.checksum_fallback or not refuses_checksum(error):
             return False

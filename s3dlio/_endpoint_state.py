@@ -56,7 +56,7 @@ _UNKNOWN_CODES = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented
 _OF_CHECKSUMS = re.compile("checksum|crc", re.IGNORECASE)
 
 
-def refuses_checksum(error: S3Error) -> bool:
+def refuses_checksum(error: S3Error | Failed) -> bool:
     """Whether the store says that it does not know this checksum algorithm, and nothing else is wrong.
 
     Amazon S3, Cloudflare R2 and Google's S3 face answer 400 or 501 and name the header or the algorithm.

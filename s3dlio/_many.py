@@ -6,8 +6,9 @@ retries. Called by `reader` and `objects`; a batch never returns while a worker 
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -54,8 +55,11 @@ class Work(Protocol):
     def together(self, first: int, most: int) -> int:
         """How many from `first` on may form a series, at most `most`; 0 where that one has to go alone."""
 
-    def run_together(self, first: int, last: int, scope: CancelScope) -> tuple[int, Failed | None]:
-        """Does [first, last) as a series; returns how many were done, and how the one after them failed."""
+    def run_together(self, first: int, last: int, scope: CancelScope) -> tuple[list[Any], Failed | None]:
+        """Does [first, last) as a series; returns what came of those that were answered, and how the next one failed.
+
+        An exception stands for an object whose answer was wrong.
+        """
 
     def run_alone(self, index: int, before: Failed | None, scope: CancelScope) -> Any:
         """Does one object; `before` is how it failed in a series."""
@@ -68,17 +72,17 @@ class Batch:
         work: what is done with each.
         limit: objects in flight at once.
         keep_errors: an exception takes the place of an object's result; else the first one ends everything.
-        results: a list with a place for each object, filled here and by `work`.
     """
 
-    def __init__(self, work: Work, limit: int, keep_errors: bool, results: list[Any]) -> None:
+    def __init__(self, work: Work, limit: int, keep_errors: bool) -> None:
         self._work = work
         self._keep_errors = keep_errors
-        self._results = results
+        self._results: list[Any] = [None] * work.count
         self._workers = min(limit, work.count)
         self._next = 0
         self._error: BaseException | None = None
-        self._scopes = {CancelScope()}
+        self._stopped = False
+        self._scope = CancelScope()
         self._changed = threading.Condition()
         self._crew = _workers.Crew(self._changed)
 
@@ -103,26 +107,15 @@ class Batch:
 
     def _stop(self, error: BaseException) -> None:
         with self._changed:
-            if self._error is None:
-                self._error = error
-            scopes = list(self._scopes)
-        for scope in scopes:
-            scope.cancel()
-
-    def _scope(self) -> CancelScope:
-        """For what a worker does next: where errors are kept a failing object cancels its own requests only."""
-        with self._changed:
-            if not self._keep_errors:
-                return next(iter(self._scopes))
-            scope = CancelScope()
-            self._scopes.add(scope)
-            return scope
+            if not self._stopped:
+                self._error, self._stopped = error, True
+        self._scope.cancel()
 
     def _take(self) -> tuple[int, int]:
         """The objects [first, last) that a worker does next; empty where it has to end."""
         with self._changed:
             first, left = self._next, self._work.count - self._next
-            if self._error is not None or left == 0:
+            if self._stopped or left == 0:
                 return first, first
             # In the end each worker takes fewer, so that all end at about the same time.
             share = min(MOST_IN_SERIES, max(1, left // (2 * self._workers)))
@@ -139,27 +132,44 @@ class Batch:
 
     def _advance(self, first: int, last: int) -> int:
         """Does as many of [first, last) as one series comes to, or one alone; returns where to go on."""
-        scope = self._scope()
+        done: list[Any] = []
+        failed: Failed | None = None
         try:
-            if self._error is not None:
-                return last
-            done, failed = 0, None
-            if self._work.together(first, last - first):
-                done, failed = self._work.run_together(first, last, scope)
-            first += done
-            if first == last or (done and failed is None):
-                return first
-            self._results[first] = self._work.run_alone(first, failed, scope)
+            with self._own_scope() as scope:
+                if self._work.together(first, last - first):
+                    done, failed = self._work.run_together(first, last, scope)
+                if failed is not None or not done:
+                    done.append(self._work.run_alone(first + len(done), failed, scope))
         except BaseException as error:
-            if not (self._keep_errors and isinstance(error, Exception)):
-                self._stop(error)
-                return last
-            self._results[first] = without_traceback(error)
+            done.append(error)
+        return self._record(first, last, done)
+
+    def _record(self, first: int, last: int, done: list[Any]) -> int:
+        """Takes over what came of the objects from `first` on, and empties `done`, which an error's frames may hold."""
+        for index, result in enumerate(done, first):
+            if isinstance(result, BaseException):
+                if not (self._keep_errors and isinstance(result, Exception)):
+                    self._stop(result)
+                    done.clear()
+                    return last
+                result = without_traceback(result)
+            self._results[index] = result
+        first += len(done)
+        done.clear()
+        return first
+
+    @contextlib.contextmanager
+    def _own_scope(self) -> Iterator[CancelScope]:
+        """With errors kept a failing object cancels its own requests only; the end of the call cancels all."""
+        if not self._keep_errors:
+            yield self._scope
+            return
+        scope = CancelScope()
+        self._scope.enter(scope)
+        try:
+            yield scope
         finally:
-            if self._keep_errors:
-                with self._changed:
-                    self._scopes.discard(scope)
-        return first + 1
+            self._scope.leave(scope)
 
 
 class Gets:
@@ -171,13 +181,11 @@ class Gets:
         locations: Sequence[Location],
         settings: DownloadSettings,
         verify: bool,
-        results: list[Any],
     ) -> None:
         self._service = service
         self._locations = locations
         self._settings = settings
         self._verify = verify
-        self._results = results
         # Bytes of the object that came last: what the next one is thought to have.
         self._usual = 0
         # Shared places with room left, each with where that begins; a list's ends are atomic.
@@ -196,7 +204,7 @@ class Gets:
             most = min(most, max(1, SERIES_BYTES // self._usual))
         return _of_one_bucket(self._locations, first, most)
 
-    def run_together(self, first: int, last: int, scope: CancelScope) -> tuple[int, Failed | None]:
+    def run_together(self, first: int, last: int, scope: CancelScope) -> tuple[list[Any], Failed | None]:
         expected = self._usual if self._usual <= SMALL_BODY else 0
         responses, rest = _operations.get_objects(
             self._service, self._locations[first:last], self._room, expected, scope
@@ -206,11 +214,10 @@ class Gets:
             self._keep_open(buffer, offset + responses[-1].received)
         if isinstance(rest, Response):
             responses.append(rest)
-        for index, response in enumerate(responses, first):
-            self._results[index] = self._view(index, response)
         if responses:
             self._usual = responses[-1].received
-        return len(responses), rest if isinstance(rest, Failed) else None
+        views = [self._view_or_error(index, response) for index, response in enumerate(responses, first)]
+        return views, rest if isinstance(rest, Failed) else None
 
     def _room(self, length: int, remaining: int) -> tuple[Any, int]:
         """Memory for the next body, and where that is small for those after it, if they are like it."""
@@ -228,6 +235,12 @@ class Gets:
     def _keep_open(self, buffer: Any, used: int) -> None:
         if buffer.size - _aligned(used) >= max(self._usual, PLACE_ALIGNMENT):
             self._open.append((buffer, _aligned(used)))
+
+    def _view_or_error(self, index: int, response: Response) -> BytesView | Exception:
+        try:
+            return self._view(index, response)
+        except Exception as error:
+            return without_traceback(error)
 
     def _view(self, index: int, response: Response) -> BytesView:
         if response.place is None:
@@ -266,15 +279,13 @@ class Puts:
         locations: Sequence[Location],
         views: Sequence[memoryview],
         config: MultipartUploadConfig,
-        put_large: Callable[[int], UploadInfo],
-        results: list[Any],
+        put_large: Callable[[int, CancelScope], UploadInfo],
     ) -> None:
         self._service = service
         self._locations = locations
         self._views = views
         self._config = config
         self._put_large = put_large
-        self._results = results
         if config.checksum is not None:
             load()
 
@@ -290,7 +301,7 @@ class Puts:
                 return index - first
         return last - first
 
-    def run_together(self, first: int, last: int, scope: CancelScope) -> tuple[int, Failed | None]:
+    def run_together(self, first: int, last: int, scope: CancelScope) -> tuple[list[Any], Failed | None]:
         started = datetime.now(UTC)
         algorithm = self._service.checksum_algorithm(self._config.checksum)
         objects = [
@@ -298,14 +309,18 @@ class Puts:
             for index in range(first, last)
         ]
         stored, failed = _operations.put_objects(self._service, objects, self._config, scope)
-        for index, one, (_, _, checksum) in zip(range(first, last), stored, objects, strict=False):
-            self._results[index] = self._info(index, one, checksum, started)
-        return len(stored), failed
+        if failed is not None and self._service.without_algorithm(algorithm, failed):
+            failed = None  # it says nothing about the algorithm that comes next
+        infos = [
+            one if isinstance(one, Exception) else self._info(index, one, checksum, started)
+            for index, one, (_, _, checksum) in zip(range(first, last), stored, objects, strict=False)
+        ]
+        return infos, failed
 
     def run_alone(self, index: int, before: Failed | None, scope: CancelScope) -> UploadInfo:
         view, started = self._views[index], datetime.now(UTC)
         if len(view) > self._config.part_size:
-            return self._put_large(index)
+            return self._put_large(index, scope)
         while True:
             algorithm = self._service.checksum_algorithm(self._config.checksum)
             checksum = _checksum(algorithm, view)

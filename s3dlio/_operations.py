@@ -18,6 +18,7 @@ from ._checksums import ALGORITHMS, Algorithm
 from ._client import Service
 from ._failures import Failed, s3_error
 from ._http import ResponseHead
+from ._kept import without_traceback
 from ._requests import CancelScope, Request, Response
 from ._series import Room
 from ._uri import Location, format_uri
@@ -148,22 +149,24 @@ def put_objects(
     objects: Sequence[tuple[Location, Any, Checksum | None]],
     config: MultipartUploadConfig,
     cancel: CancelScope,
-) -> tuple[list[Stored], Failed | None]:
+) -> tuple[list[Stored | Exception], Failed | None]:
     """PutObject of small objects (location, bytes, checksum) of one bucket, one after the other on one connection.
 
     Returns:
-        What the store has of the first ones, and how the one after them failed, as `put_object` takes it; None where
-        it was not sent.
+        What the store has of the first ones, or how its answer was wrong; and how the one after them failed, as
+        `put_object` takes it; None where it was not sent.
     """
     headers = _put_headers(config)
     requests = [_put_request(location, [data], headers, checksum) for location, data, checksum in objects]
     responses, rest = service.call_series(requests, cancel, lambda length, _: (bytearray(length), 0))
     if isinstance(rest, Response):
         responses.append(rest)
-    stored = [
-        _stored(service, request, response, checksum)
-        for request, response, (_, _, checksum) in zip(requests, responses, objects, strict=False)
-    ]
+    stored: list[Stored | Exception] = []
+    for request, response, (_, _, checksum) in zip(requests, responses, objects, strict=False):
+        try:
+            stored.append(_stored(service, request, response, checksum))
+        except S3dlioError as error:
+            stored.append(without_traceback(error))
     return stored, rest if isinstance(rest, Failed) else None
 
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from ._exchange import Exchange
 from ._http import ResponseHead
 from .errors import WriterClosedError
 
@@ -22,12 +21,18 @@ class Cancelled(WriterClosedError):
     """The request was stopped by its `CancelScope`."""
 
 
+class Cancellable(Protocol):
+    """What a scope ends: an exchange, another scope, or an upload."""
+
+    def cancel(self) -> None: ...
+
+
 class CancelScope:
     """One flag for all requests of an operation; raising it ends their exchanges and back-offs at once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._exchanges: set[Exchange] = set()
+        self._entered: set[Cancellable] = set()
         self._event = threading.Event()
 
     @property
@@ -37,23 +42,23 @@ class CancelScope:
     def cancel(self) -> None:
         self._event.set()
         with self._lock:
-            exchanges = list(self._exchanges)
-        for exchange in exchanges:
-            exchange.cancel()
+            entered = list(self._entered)
+        for one in entered:
+            one.cancel()
 
     def check(self) -> None:
         if self._event.is_set():
             raise Cancelled("the operation was cancelled")
 
-    def enter(self, exchange: Exchange) -> None:
+    def enter(self, one: Cancellable) -> None:
         """Registers an exchange before its first byte goes out; raises if the flag is up already."""
         with self._lock:
             self.check()
-            self._exchanges.add(exchange)
+            self._entered.add(one)
 
-    def leave(self, exchange: Exchange) -> None:
+    def leave(self, one: Cancellable) -> None:
         with self._lock:
-            self._exchanges.discard(exchange)
+            self._entered.discard(one)
 
     def pause(self, seconds: float) -> None:
         if self._event.wait(seconds):

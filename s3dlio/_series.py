@@ -6,6 +6,7 @@ never retries: what was not answered by a whole 2xx is its caller's business. On
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -109,7 +110,9 @@ class Series:
     Attributes:
         exchange: the native series, ended.
         responses: the answers of the first requests, all of them whole 2xx.
-        lagged: the request after those took longer than `patience` and was cut short.
+        cut: the request after those was cut short, because it took too long or there is no room for its body; whoever
+            asks for it alone is told.
+        took: seconds that it took, in the first case.
     """
 
     def __init__(
@@ -125,7 +128,10 @@ class Series:
         self._room = room
         self._places: list[tuple[int, Any, int]] = []
         self.responses: list[Response] = []
-        self.lagged = False
+        self.cut = False
+        self.took = 0.0
+        self._seen = 0
+        self._since = 0.0
         self.exchange = Exchange(
             lease.sock,
             head_bytes[0],
@@ -137,25 +143,33 @@ class Series:
             idle_timeout=timeouts.idle,
         )
 
-    def run(self, scope: CancelScope, patience: float | None, may_cut: Callable[[], bool]) -> None:
+    def run(self, scope: CancelScope, limits: Sequence[tuple[float, Callable[[], bool]]]) -> None:
         """Runs it to its end; that is where a request was not answered by a whole 2xx, or took too long.
 
         Args:
-            patience: seconds that one request may take; None for as long as it advances.
-            may_cut: asked before one that took longer is cut short; where it may not be, it is waited for.
+            limits: seconds that one request may take, the shortest first, each with what is asked before one that took
+                longer is cut short: where it may not be, the next limit counts, and after the last it is waited for.
         """
         exchange = self.exchange
+        self._since = time.monotonic()
         scope.enter(exchange)
         try:
             while True:
                 drivers().submit(exchange)
-                if patience is not None and not self._advances(patience) and may_cut():
+                if any(not self._advances(seconds) and may_cut() for seconds, may_cut in limits):
+                    self.took = time.monotonic() - self._since
                     self._end()
-                    self.lagged = exchange.outcome == Outcome.CANCELLED and not scope.cancelled
+                    self.cut = exchange.outcome == Outcome.CANCELLED and not scope.cancelled
                 exchange.wait(None)
                 if exchange.outcome != Outcome.HEAD_READY:
                     break
-                exchange.continue_into(self._place(exchange.answered, exchange.content_length))
+                try:
+                    place = self._place(exchange.answered, exchange.content_length)
+                except Exception:
+                    self._end()
+                    self.cut = not scope.cancelled
+                    break
+                exchange.continue_into(place)
         except BaseException:
             self._end()
             raise
@@ -164,12 +178,12 @@ class Series:
         self._collect()
 
     def _advances(self, patience: float) -> bool:
-        """Waits; False as soon as one request takes longer than `patience` seconds."""
-        answered = -1
-        while not self.exchange.wait(patience):
-            if self.exchange.answered == answered:
+        """Waits; False once one request took longer than `patience` seconds, by a look four times in that time."""
+        while not self.exchange.wait(min(patience / 4, max(0.001, self._since + patience - time.monotonic()))):
+            if self.exchange.answered != self._seen:
+                self._seen, self._since = self.exchange.answered, time.monotonic()
+            elif time.monotonic() - self._since >= patience:
                 return False
-            answered = self.exchange.answered
         return True
 
     def _end(self) -> None:

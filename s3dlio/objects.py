@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,9 +12,11 @@ from . import _operations
 from ._default_service import ClientLike, service_of
 from ._many import Batch, Puts
 from ._payload import flat_view
+from ._requests import CancelScope
 from ._upload_info import UploadInfo
 from ._uri import format_uri, parse_uri
 from .config import check_integer
+from .errors import S3dlioError
 from .progress import Progress
 from .writer import MultipartUploadWriter, make_config
 
@@ -94,13 +97,35 @@ def put_many(
     pairs = [_pair(item, index) for index, item in enumerate(items)]
     locations = [parse_uri(uri) for uri, _ in pairs]
     views = [flat_view(data, f"items[{index}]") for index, (_, data) in enumerate(pairs)]
-    results: list[Any] = [None] * len(pairs)
 
-    def put_large(index: int) -> UploadInfo:
-        return put_bytes(pairs[index][0], views[index], client=client, **options)
+    def put_large(index: int, scope: CancelScope) -> UploadInfo:
+        writer = MultipartUploadWriter.from_uri(pairs[index][0], client=client, **options)
+        upload = _Upload(writer)
+        with writer:
+            scope.enter(upload)
+            try:
+                writer.write(views[index], copy=False)
+                return writer.close()
+            finally:
+                scope.leave(upload)
 
-    puts = Puts(service_of(client), locations, views, config, put_large, results)
-    return Batch(puts, limit, on_error == "return", results).run()
+    try:
+        return Batch(Puts(service_of(client), locations, views, config, put_large), limit, on_error == "return").run()
+    finally:
+        for view in views:  # an error's frames may outlive the call
+            with contextlib.suppress(BufferError):
+                view.release()
+
+
+class _Upload:
+    """An upload in parts, as a `CancelScope` ends it."""
+
+    def __init__(self, writer: MultipartUploadWriter) -> None:
+        self._writer = writer
+
+    def cancel(self) -> None:
+        with contextlib.suppress(S3dlioError):
+            self._writer.abort()
 
 
 def _pair(item: Any, index: int) -> tuple[str, Any]:

@@ -112,7 +112,12 @@ INTO_RANGED = (
 )
 WRITING = {
     "put_bytes": 'client.put_bytes("s3://b/k", b"x")',
-    "put_many": 'client.put_many([("s3://b/k", b"x")] * 3)',
+    "put_many": 'client.put_many([("s3://b/k", b"x")] * 70)',
+    "put_many-keeping-errors": 'client.put_many([("s3://b/k", b"x")] * 70, on_error="return")',
+    "put_many-large": 'client.put_many([("s3://b/k", bytes(12 * MIB))], part_size=5 * MIB)',
+    "put_many-large-keeping-errors": (
+        'client.put_many([("s3://b/k", bytes(12 * MIB))] * 3, part_size=5 * MIB, on_error="return")'
+    ),
     "put_bytes-parts": 'client.put_bytes("s3://b/k", bytes(11 * MIB), part_size=5 * MIB)',
     "write": f"{WRITER}\n    for _ in range(99): w.write(bytearray(5 * MIB))",
     "write-lent": f"{WRITER}\n    for _ in range(99): w.write(bytearray(5 * MIB), copy=False)",

@@ -247,7 +247,7 @@ def test_many_series_at_once_are_not_mixed(peers: Peers) -> None:
         assert script.requests == [head + b"".join(body) for head, body in own]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(data=st.data())
 def test_whatever_the_packets_the_answers_are_what_was_sent(transport: Contexts, data: st.DataObject) -> None:
     sizes = data.draw(st.lists(st.sampled_from([0, 1, 63, 64, 65, 8000, 9000, 30_000]), min_size=1, max_size=6))
@@ -410,8 +410,9 @@ def test_a_reset_leaves_the_answers_before(peers: Peers) -> None:
 
     place = bytearray(500)
     exchange = run(peers.connect(script), [*FOUR[:2], request(2, bytes(32 * MIB)), FOUR[3]], into=place)
-    assert exchange.outcome in (Outcome.RECEIVE_ERROR, Outcome.SEND_ERROR)
-    assert isinstance(exchange.error, OSError)
+    # Python's ssl may tell a reset as the end of the stream.
+    assert exchange.outcome in (Outcome.RECEIVE_ERROR, Outcome.SEND_ERROR, Outcome.CLOSED_BEFORE_RESPONSE)
+    assert (exchange.error is None) == (exchange.outcome == Outcome.CLOSED_BEFORE_RESPONSE)
     assert bodies(exchange, place) == [b"one", b"two"]
 
 
@@ -427,7 +428,7 @@ def test_a_reset_leaves_the_answers_before(peers: Peers) -> None:
 def test_a_stall_ends_the_series_and_leaves_the_answers_before(peers: Peers, stalled: bytes, outcome: Outcome) -> None:
     place = bytearray(500)
     peer = Answers(answer(b"one"), answer(b"two"), stalled)
-    exchange = run(peers.connect(peer), FOUR, into=place, first_byte_timeout=0.4, idle_timeout=0.4)
+    exchange = run(peers.connect(peer), FOUR, into=place, first_byte_timeout=0.3, idle_timeout=0.3)
     assert (exchange.outcome, bodies(exchange, place)) == (outcome, [b"one", b"two"])
     assert not exchange.reusable
 
