@@ -43,8 +43,8 @@ KEPT_IDLE = 256
 KEPT_HOSTS = 64
 # A peer this near, in microseconds of round trip, is sent through a buffer of so many bytes (the kernel doubles it).
 # Left to itself it grows to several MiB a connection, and by the time a byte is read it has left the cache: 4.3 instead
-# of 5.4 GiB/s on loopback, at 0.19 instead of 0.15 CPU s/GiB in the kernel. Even at 1 ms it lets a GB/s through. A tenth
-# of it would be less than one segment of loopback, and stalls.
+# of 5.4 GiB/s on loopback, at 0.19 instead of 0.15 CPU s/GiB in the kernel. Even at 1 ms it lets a GB/s through.
+# A tenth of it would be less than one segment of loopback, and stalls.
 NEAR = 1000
 NEAR_SEND_BUFFER = 512 << 10
 # Where Linux has the smoothed round trip in its struct tcp_info: an unsigned int (linux/tcp.h).
