@@ -16,7 +16,6 @@ from ._requests import CancelScope
 from ._upload_info import UploadInfo
 from ._uri import format_uri, parse_uri
 from .config import check_integer
-from .errors import S3dlioError
 from .progress import Progress
 from .writer import MultipartUploadWriter, make_config
 
@@ -99,15 +98,12 @@ def put_many(
     views = [flat_view(data, f"items[{index}]") for index, (_, data) in enumerate(pairs)]
 
     def put_large(index: int, scope: CancelScope) -> UploadInfo:
-        writer = MultipartUploadWriter.from_uri(pairs[index][0], client=client, **options)
-        upload = _Upload(writer)
-        with writer:
-            scope.enter(upload)
-            try:
-                writer.write(views[index], copy=False)
-                return writer.close()
-            finally:
-                scope.leave(upload)
+        upload = _Upload(MultipartUploadWriter.from_uri(pairs[index][0], client=client, **options))
+        scope.enter(upload)
+        try:
+            return upload.run(views[index])
+        finally:
+            scope.leave(upload)
 
     try:
         return Batch(Puts(service_of(client), locations, views, config, put_large), limit, on_error == "return").run()
@@ -122,10 +118,20 @@ class _Upload:
 
     def __init__(self, writer: MultipartUploadWriter) -> None:
         self._writer = writer
+        self._cancelled = False
+
+    def run(self, view: memoryview) -> UploadInfo:
+        try:
+            self._writer.write(view, copy=False)
+            return self._writer.close()
+        except BaseException as error:
+            if not self._cancelled:
+                self._writer._abort_after(error)
+            raise
 
     def cancel(self) -> None:
-        with contextlib.suppress(S3dlioError):
-            self._writer.abort()
+        self._cancelled = True
+        self._writer._abandon()
 
 
 def _pair(item: Any, index: int) -> tuple[str, Any]:

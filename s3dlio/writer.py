@@ -402,11 +402,15 @@ class MultipartUploadWriter:
             if isinstance(cause, Exception):
                 self.abort()
             else:
-                self._state.check_process()
-                self._state.abandon()
-                self._let_go_if_ended()
+                self._abandon()
         except Exception as error:
             _workers.log.warning("the upload of %s could not be aborted: %s", self._state.uri, error)
+
+    def _abandon(self) -> None:
+        """Gives the object up at once: no byte of a part goes out any more; the store is told by a worker."""
+        self._state.check_process()
+        self._state.abandon()
+        self._let_go_if_ended()
 
     def _refuse_reservation(self, call: str) -> None:
         if self._reservation is not None:
