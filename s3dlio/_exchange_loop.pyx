@@ -16,6 +16,7 @@ from libc.stdlib cimport free, realloc
 from s3dlio._exchange cimport Exchange
 from s3dlio._exchange_steps cimport (
     CANCELLED,
+    HEAD_READY,
     PENDING,
     POLLIN,
     State,
@@ -280,7 +281,7 @@ cdef class ExchangeLoop:
         cdef State* one
         for i in range(self._active_count):
             one = self._active[i]
-            if one.cancelled and one.outcome == PENDING:
+            if one.cancelled and (one.outcome == PENDING or one.outcome == HEAD_READY):
                 one.outcome = CANCELLED
             if one.outcome == PENDING:
                 self._active[kept] = one

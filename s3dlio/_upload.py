@@ -363,10 +363,15 @@ class Upload:
         self._scope.cancel()
         _workers.start(self._end_quietly)
 
-    def join_workers(self) -> None:
-        """Returns when no worker is left, so that nothing is sent any more and a failed upload has been aborted."""
+    def join_workers(self, timeout: float | None = None) -> None:
+        """Returns when no worker is left, so that nothing is sent any more and a failed upload has been aborted.
+
+        Args:
+            timeout: seconds after which it returns all the same; None for none.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
         with self.lock:
-            while self._workers:
+            while self._workers and (until is None or time.monotonic() < until):
                 self.changed.wait(0.1)
 
     def join_ending(self) -> None:

@@ -113,6 +113,11 @@ def put_many(
                 view.release()
 
 
+# Seconds that an upload's cancelled parts are waited for, which end at once: only a CreateMultipartUpload under way
+# takes longer, and after that nothing reads the caller's memory any more.
+LONGEST_JOIN = 0.1
+
+
 class _Upload:
     """An upload in parts, as a `CancelScope` ends it."""
 
@@ -125,7 +130,9 @@ class _Upload:
             self._writer.write(view, copy=False)
             return self._writer.close()
         except BaseException as error:
-            if not self._cancelled:
+            if self._cancelled:
+                self._writer._join(LONGEST_JOIN)
+            else:
                 self._writer._abort_after(error)
             raise
 

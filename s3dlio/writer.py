@@ -412,6 +412,10 @@ class MultipartUploadWriter:
         self._state.abandon()
         self._let_go_if_ended()
 
+    def _join(self, timeout: float) -> None:
+        """Returns when no part is on its way any more, or `timeout` seconds have passed."""
+        self._state.join_workers(timeout)
+
     def _refuse_reservation(self, call: str) -> None:
         if self._reservation is not None:
             raise ReservationError(

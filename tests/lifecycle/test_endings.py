@@ -223,6 +223,7 @@ def test_an_interrupted_writer_can_be_aborted_or_gone_on_with(peer: Peer) -> Non
 w = client.writer("s3://b/k", part_size=5 * MIB)
 w.write(b"a" * (6 * MIB))
 try:
+    print("flushing", flush=True)  # here an interrupt finds the same writer as within the flush
     w.flush()
 except KeyboardInterrupt:
     print("interrupted", flush=True)
@@ -231,8 +232,9 @@ print(w.close().total_bytes)
 """
     with Stall(peer, parts) as stall, started(peer, script) as process:
         assert stall.reached.wait(30)
-        process.send_signal(signal.SIGINT)
         assert process.stdout is not None
+        assert process.stdout.readline() == "flushing\n"
+        process.send_signal(signal.SIGINT)
         assert process.stdout.readline() == "interrupted\n"
         stall.let_go()
         out, err = process.communicate(timeout=30)
