@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--contenders", nargs="+", default=["pair"], help=f"names, or {groups} (default: pair)")
     parser.add_argument("--server-threads", type=int, help="threads of the discard server (default: one per core)")
     parser.add_argument("--output", type=Path, default=peers.ROOT / "benchmarks" / "results" / "compare.json")
-    parser.add_argument("--page", type=Path, help="page whose table is replaced, such as docs/performance.md")
+    parser.add_argument("--page", type=Path, help="page whose table is replaced, between the markers it has")
 
 
 def cases_of(options: argparse.Namespace) -> list[Case]:
