@@ -49,7 +49,7 @@ class _Collector:
         if self.in_body:  # trailers say nothing that S3 clients need
             return
         key = name.decode("latin-1").lower()
-        text = value.decode("latin-1").strip()
+        text = value.decode("latin-1").strip(" \t")
         self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
 
     def on_headers_complete(self) -> None:

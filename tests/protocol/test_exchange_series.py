@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import trustme
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peers import Peers, patterned, resume
 
@@ -27,17 +27,25 @@ Contexts = tuple[ssl.SSLContext, ssl.SSLContext] | tuple[()]
 MIB = 1 << 20
 
 
-@pytest.fixture(scope="module", params=["plain", "tls", "tls-by-methods"])
-def transport(request: pytest.FixtureRequest) -> Iterator[Contexts]:
-    if request.param == "plain":
-        yield ()
-        return
+@pytest.fixture(scope="module")
+def tls() -> Contexts:
     authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
     server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     authority.issue_cert("localhost", key_type=trustme.KeyType.ECDSA).configure_cert(server)
     authority.configure_trust(client)
-    _tls.without_gil(request.param == "tls")
-    yield server, client
+    return server, client
+
+
+@pytest.fixture(scope="module", params=["plain", "tls"])
+def transport(request: pytest.FixtureRequest, tls: Contexts) -> Contexts:
+    return tls if request.param == "tls" else ()
+
+
+@pytest.fixture
+def by_methods() -> Iterator[None]:
+    """TLS by the socket's methods, as where OpenSSL is not found beneath it."""
+    _tls.without_gil(False)
+    yield
     _tls.without_gil(True)
 
 
@@ -233,7 +241,7 @@ def test_answers_to_head_requests_have_no_body(peers: Peers) -> None:
 
 
 def test_many_series_at_once_are_not_mixed(peers: Peers) -> None:
-    sent = [[patterned(100 + 37 * one + 501 * n) for n in range(12)] for one in range(40)]
+    sent = [[patterned(100 + 37 * one + 501 * n) for n in range(12)] for one in range(20)]
     places = [bytearray(sum(-(-len(body) // 64) * 64 for body in own)) for own in sent]
     asked = [[request(n, patterned(n * 1000)) for n in range(12)] for _ in sent]
     scripts = [Answers(*map(answer, own)) for own in sent]
@@ -250,6 +258,17 @@ def test_many_series_at_once_are_not_mixed(peers: Peers) -> None:
 @settings(deadline=None, max_examples=15)
 @given(data=st.data())
 def test_whatever_the_packets_the_answers_are_what_was_sent(transport: Contexts, data: st.DataObject) -> None:
+    check_some_packets(transport, data)
+
+
+@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+@pytest.mark.usefixtures("by_methods")
+def test_a_socket_that_is_used_by_its_methods_gives_the_same_answers(tls: Contexts, data: st.DataObject) -> None:
+    check_some_packets(tls, data)
+
+
+def check_some_packets(transport: Contexts, data: st.DataObject) -> None:
     sizes = data.draw(st.lists(st.sampled_from([0, 1, 63, 64, 65, 8000, 9000, 30_000]), min_size=1, max_size=6))
     room = data.draw(st.integers(0, 40_000))
     sent = [answer(patterned(size), fields=b"n: %d\r\n" % n) for n, size in enumerate(sizes)]
@@ -447,15 +466,15 @@ def test_a_peer_that_takes_no_further_request_leaves_the_answers_before(peers: P
 
 def test_every_request_has_the_whole_time_for_its_first_byte() -> None:
     def script(sock: socket.socket) -> None:
-        for _ in range(30):
+        for _ in range(24):
             read_request(sock)
             peers.released.wait(0.06)
             sock.sendall(answer(b"slow"))
 
-    asked = [request(number) for number in range(30)]
+    asked = [request(number) for number in range(24)]
     with Peers() as peers:
         exchange = run(peers.connect(script), asked, into=bytearray(2000), first_byte_timeout=1.2, idle_timeout=1.2)
-    assert (exchange.outcome, exchange.answered) == (Outcome.COMPLETE, 30)
+    assert (exchange.outcome, exchange.answered) == (Outcome.COMPLETE, 24)
 
 
 def test_an_early_refusal_stops_the_sending_and_ends_the_series(peers: Peers) -> None:

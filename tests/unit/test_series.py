@@ -38,6 +38,7 @@ FIELDS = st.lists(st.tuples(NAMES, BLANKS, VALUES, BLANKS), max_size=7)
 @given(st.integers(200, 599), FIELDS, st.sampled_from(["OK", "", "Not Found", "x: y"]))
 @example(200, [("x", "", "one", ""), ("X", " ", "two", "\t"), ("x-y", "", "three", "")], "OK")
 @example(200, [("x", " ", "", ""), ("x", "", "", " ")], "")
+@example(200, [("x", " ", "\xa0", ""), ("x", "", "\x85y", " ")], "")
 def test_fields_of_every_usual_head_read_as_httptools_reads_them(
     status: int, fields: Sequence[tuple[str, str, str, str]], reason: str
 ) -> None:
