@@ -359,22 +359,39 @@ def test_without_an_etag_ranges_are_never_mixed(peer: Peer, client: Client) -> N
 
 def test_bytes_whose_checksum_cannot_be_known_any_more_are_not_returned(peer: Peer, client: Client) -> None:
     """The HEAD beside the ranges sees a successor: nothing tells whether a bit of the ranges was flipped."""
-    peer.play(Rule("HeadObject", do=ReplaceObject(OTHER)), Rule(GET, do=Slowly()))
+    peer.play(Rule("HeadObject", do=Replaced()), Rule(GET, do=Slowly()))
     with pytest.raises(s3dlio.ObjectChangedError, match="before its checksum was known"):
         client.get(URI, **RANGED)
     assert client.get(URI, verify=False, **RANGED) == DATA
+
+
+VERSIONS = threading.Lock()
 
 
 class Slowly:
     """Answers from the version there was at first, whatever was written meanwhile."""
 
     def __call__(self, turn: Any) -> None:
-        versions = turn.peer.store._objects["b"]["k"]
-        kept, versions[:] = versions[:], versions[:1]
-        try:
-            turn.send(turn.serve())
-        finally:
-            versions[:] = kept
+        turn.read()
+        with VERSIONS:
+            versions = turn.peer.store._objects["b"]["k"]
+            kept, versions[:] = versions[:], versions[:1]
+            try:
+                answer = turn.serve()
+            finally:
+                versions[:] = kept
+        turn.send(answer)
+
+
+class Replaced:
+    """Answers for a successor, which was written just before."""
+
+    def __call__(self, turn: Any) -> None:
+        turn.read()
+        with VERSIONS:
+            turn.peer.store.put("b", "k", OTHER)
+            answer = turn.serve()
+        turn.send(answer)
 
 
 @pytest.mark.parametrize("status", [412, 416])
