@@ -16,8 +16,9 @@ demo: $(STAMP)
 	$(BIN)/python examples/demo.py $(URI)
 
 # Files side by side in two processes: most of the time the tests wait for peers that stall on purpose.
+PROCESSES ?= 2
 test: $(STAMP)
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n $(PROCESSES) --dist loadfile
 
 # More of the faults: fifty kills, longer state machines and stress.
 test-faults: $(STAMP)

@@ -32,6 +32,8 @@ class Service:
     """What one client holds to talk to its endpoint: settings, credentials, signer, connections."""
 
     def __init__(self, settings: ClientSettings) -> None:
+        import email.utils  # noqa: F401 - what workers need is loaded in the caller's thread, as in `load`
+
         from ._connections import Connections  # with urllib3: 40 ms that `import s3dlio` is spared
 
         self.settings = settings
