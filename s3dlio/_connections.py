@@ -1,8 +1,8 @@
 """The only importer of urllib3: connecting, TLS verification, proxies, and leases of pooled connections.
 
 What is sent over a lease is `_exchange`'s business. A connection comes back only when its exchange
-ended cleanly; anything else closes it. It must never hand a child the parent's sockets. Only `_client`
-calls it.
+ended cleanly; anything else closes it. It must never hand a child the parent's sockets. `_client`
+holds it, `_attempts` leases.
 """
 
 from __future__ import annotations

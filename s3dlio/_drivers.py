@@ -1,7 +1,7 @@
 """The few daemon threads that sit in the native exchange loop, and the hand-over to them.
 
 Nothing here may block but the loop's own poll: no name is resolved, and a driver thread takes no lock at all.
-Callers are `_client`'s requests, on worker threads or the caller's own.
+Callers are the exchanges of `_attempts` and `_series`, on worker threads or the caller's own.
 """
 
 from __future__ import annotations

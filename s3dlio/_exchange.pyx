@@ -2,7 +2,7 @@
 """One HTTP/1.1 exchange, or a series of them on one connection, as Python sees it: memory, transport, waiting.
 
 Its bytes move in `_exchange_loop` by the rules of `_exchange_steps`. It never resolves, connects or retries, and holds
-the memory of its requests and bodies only while a loop may touch it. `_client` makes exchanges.
+the memory of its requests and bodies only while a loop may touch it. `_attempts` and `_series` make exchanges.
 """
 
 import enum

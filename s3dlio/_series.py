@@ -1,7 +1,7 @@
 """Many small requests one after the other on one connection, without a return to Python between them.
 
 It builds their heads, has the native loop run them, gives bodies their place, and tells how far the series came. It
-never retries: what was not answered by a whole 2xx is its caller's business. Only `_client` calls it.
+never retries: what was not answered by a whole 2xx is its caller's business. Only `_attempts` calls it.
 """
 
 from __future__ import annotations

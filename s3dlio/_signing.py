@@ -1,6 +1,6 @@
 """Signature Version 4 for S3, by botocore, with the canonical request built directly and the day's key kept.
 
-It signs what it is given, logs nothing, and keeps no secret but derived keys. Only `_client` calls it.
+It signs what it is given, logs nothing, and keeps no secret but derived keys. `_attempts` and `_series` call it.
 botocore is imported with the first signature, because importing it is slow.
 """
 
