@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import builtins
 import contextlib
+import encodings.idna  # noqa: F401 - connecting encodes host names, and workers must import nothing: see `_workers`
 import os
 import queue
 import select

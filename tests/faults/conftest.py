@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import ssl
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-import trustme
+from authority import Authority
 from marks import ATTEMPTS, Connect
 from peer import Peer
 
@@ -20,21 +18,15 @@ import s3dlio
 
 
 @pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
-    """A TLS server's context, and the file with the authority to trust."""
-    made = trustme.CA(key_type=trustme.KeyType.ECDSA)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made.issue_cert("127.0.0.1", "localhost", key_type=trustme.KeyType.ECDSA).configure_cert(context)
-    path = tmp_path_factory.mktemp("authority") / "ca.pem"
-    made.cert_pem.write_to_path(str(path))
-    return context, path
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority.make(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture
-def peer(request: pytest.FixtureRequest, authority: tuple[ssl.SSLContext, Path]) -> Iterator[Peer]:
+def peer(request: pytest.FixtureRequest, authority: Authority) -> Iterator[Peer]:
     """A peer with a fresh store: plain HTTP, and TLS too where the test is marked `over_both`."""
     threads, sockets = set(threading.enumerate()), open_sockets()
-    with Peer(tls=authority[0] if getattr(request, "param", "plain") == "tls" else None) as opened:
+    with Peer(tls=authority.context if getattr(request, "param", "plain") == "tls" else None) as opened:
         yield opened
     left = [thread.name for thread in set(threading.enumerate()) - threads if thread.name.startswith("peer")]
     assert not left, f"the peer left threads: {left}"
@@ -56,7 +48,7 @@ def open_sockets() -> int:
 
 
 @pytest.fixture
-def connect(authority: tuple[ssl.SSLContext, Path]) -> Iterator[Connect]:
+def connect(authority: Authority) -> Iterator[Connect]:
     """Makes clients of a peer that retry fast; `deadline` is what they wait without progress, in seconds."""
     opened: list[s3dlio.Client] = []
 
@@ -66,7 +58,7 @@ def connect(authority: tuple[ssl.SSLContext, Path]) -> Iterator[Connect]:
             "region": "us-east-1",
             "credentials": ("id", "secret"),
             "addressing_style": "path",
-            "ca_bundle": str(authority[1]),
+            "ca_bundle": str(authority.bundle),
             "timeouts": s3dlio.Timeouts(connect=10, send=deadline, first_byte=deadline, idle=deadline),
             "retries": s3dlio.RetryPolicy(max_attempts=attempts, base_delay=0.001),
         }

@@ -15,6 +15,7 @@ from typing import Any
 import boto3
 import pytest
 import urllib3
+from authority import Authority
 from behaviours import (
     Clock,
     CorruptInTransit,
@@ -61,7 +62,7 @@ WHOLE = {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"}
 
 
 @pytest.fixture
-def boto(peer: Peer, authority: Any) -> Iterator[Any]:
+def boto(peer: Peer, authority: Authority) -> Iterator[Any]:
     """boto3 as an independent client: one attempt, checksums only where the test gives them."""
     settings = Config(
         s3={"addressing_style": "path"},
@@ -75,7 +76,7 @@ def boto(peer: Peer, authority: Any) -> Iterator[Any]:
         region_name="us-east-1",
         aws_access_key_id="id",
         aws_secret_access_key="secret",
-        verify=str(authority[1]),
+        verify=str(authority.bundle),
         config=settings,
     )
     yield made
@@ -83,8 +84,8 @@ def boto(peer: Peer, authority: Any) -> Iterator[Any]:
 
 
 @pytest.fixture
-def http(peer: Peer, authority: Any) -> Iterator[Callable[..., urllib3.BaseHTTPResponse]]:
-    with urllib3.PoolManager(ca_certs=str(authority[1]), retries=False, timeout=10, maxsize=1) as pool:
+def http(peer: Peer, authority: Authority) -> Iterator[Callable[..., urllib3.BaseHTTPResponse]]:
+    with urllib3.PoolManager(ca_certs=str(authority.bundle), retries=False, timeout=10, maxsize=1) as pool:
 
         def ask(method: str, path: str, body: bytes | None = None, **headers: str) -> urllib3.BaseHTTPResponse:
             told = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -392,13 +393,13 @@ def test_a_wrong_checksum_is_told_for_right_bytes(peer: Peer, http: Http) -> Non
     ("behaviour", "answers", "end"), [(DuplicateResponse(), 2, b"hello"), (LongBody(by=3), 1, b"helloXXX")], ids=repr
 )
 def test_a_duplicate_or_long_answer_leaves_bytes_on_the_connection(
-    peer: Peer, authority: Any, behaviour: Behaviour, answers: int, end: bytes
+    peer: Peer, authority: Authority, behaviour: Behaviour, answers: int, end: bytes
 ) -> None:
     peer.store.put("b", "k", b"hello")
     peer.play(Rule(do=behaviour))
     scheme, _, port = peer.endpoint_url.replace("://", ":").split(":")
     with socket.create_connection(("127.0.0.1", int(port)), 10) as plain, contextlib.ExitStack() as stack:
-        context = ssl.create_default_context(cafile=str(authority[1]))
+        context = ssl.create_default_context(cafile=str(authority.bundle))
         wrapped = context.wrap_socket(plain, server_hostname="localhost") if scheme == "https" else plain
         sock = stack.enter_context(wrapped)
         sock.sendall(b"GET /b/k HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from behaviours import Stall
+from authority import Authority
+from behaviours import Stall, Status
 from peer import Peer, Rule
 from programs import MIB, run, started
 
@@ -194,6 +195,42 @@ with ExitStack() as stack:
 uses_everything()
 """
     run(peer, script)
+
+
+FIRST = {
+    "upload": "with client.writer('s3://b/k', part_size=5 * MIB) as w: w.write(bytes(11 * MIB))",
+    "dropped": "w = client.writer('s3://b/k', part_size=5 * MIB); w.write(bytes(6 * MIB)); del w; time.sleep(1)",
+    "ranges": f"client.get('s3://b/there', {RANGED})",
+    "get-many": "client.get_many(['s3://b/there'] * 40)",
+    "put-many": "client.put_many([('s3://b/k%d' % n, b'x') for n in range(40)])",
+    "refused": "client.get_many(['s3://b/missing'] * 40, on_error='return')",
+    "told-to-wait": "client.get_many(['s3://b/there'] * 4)",
+}
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("first", FIRST)
+def test_nothing_is_imported_on_a_thread_of_ours(first: str, tls: bool, tmp_path: Path) -> None:
+    """A child forked meanwhile would wait for ever for the lock of the module that the thread was importing."""
+    authority = Authority.make(tmp_path)
+    bundle = str(authority.bundle)
+    script = f"""
+main, imported = threading.get_ident(), []
+def watch(event, arguments):
+    if event == "import" and threading.get_ident() != main:
+        imported.append((arguments[0], threading.current_thread().name))
+sys.addaudithook(watch)
+if {tls}:
+    client = s3dlio.Client(endpoint_url=os.environ["PEER"], credentials=("i", "s"), region="r", ca_bundle={bundle!r})
+{FIRST[first]}
+assert imported == [], imported
+"""
+    with Peer(tls=authority.context if tls else None) as server:
+        server.store.put("b", "there", bytes(9 << 16))
+        if first == "told-to-wait":
+            slow = Status(503, "SlowDown", headers={"Retry-After": "Wed, 25 Nov 2020 04:00:00 GMT"})
+            server.play(Rule("GetObject", attempt=1, do=slow))
+        run(server, script)
 
 
 def test_no_lock_is_left_out_of_the_test_above() -> None:

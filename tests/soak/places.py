@@ -9,12 +9,11 @@ from __future__ import annotations
 import glob
 import os
 import shutil
-import ssl
 import tempfile
 import threading
-from pathlib import Path
 from typing import Any
 
+from authority import Authority
 from chaos import Chaos
 from content import connect
 from ledger import Ledger, LeftUpload, StoredVersion
@@ -48,13 +47,13 @@ class PeerPlace(Place):
     name = "peer"
     bucket = "soak-peer"
 
-    def __init__(self, chaos: Chaos, tls: tuple[ssl.SSLContext, Path] | None) -> None:
+    def __init__(self, chaos: Chaos, tls: Authority | None) -> None:
         self.store = Store(self.bucket, versioned=True)
-        self.peer = Peer(self.store, tls=None if tls is None else tls[0])
+        self.peer = Peer(self.store, tls=None if tls is None else tls.context)
         self.peer.play(Rule(do=chaos))
         self.settings = {"endpoint_url": self.peer.endpoint_url, "credentials": ["id", "secret"], "attempts": 12}
         if tls is not None:
-            self.settings["ca_bundle"] = str(tls[1])
+            self.settings["ca_bundle"] = str(tls.bundle)
         self.open()
 
     def settle(self) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import logging
 import random
-import ssl
 import threading
 import time
 import traceback
@@ -18,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import trustme
+from authority import Authority
 from beside import Beside
 from chaos import Chaos
 from counts import Counts
@@ -58,7 +57,7 @@ class Soak:
         """Rounds until the time is up; prints the report and returns the exit status."""
         end, number = time.monotonic() + seconds, 0
         with TemporaryDirectory() as folder, Beside(self._seed, self.counts, end) as beside:
-            tls = _authority(Path(folder))
+            tls = Authority.make(Path(folder))
             while time.monotonic() < end and not self.broken:
                 places = self.open(number, tls if number % 2 else None)
                 try:
@@ -72,7 +71,7 @@ class Soak:
         self.broken += beside.broken
         return self.report()
 
-    def open(self, number: int, tls: tuple[ssl.SSLContext, Path] | None = None) -> list[Place]:
+    def open(self, number: int, tls: Authority | None = None) -> list[Place]:
         places: list[Place] = [PeerPlace(Chaos(f"{self._seed}/{number}", self.counts), tls)]
         if self._minio is not None:
             places.append(MinioPlace(self._minio))
@@ -139,13 +138,3 @@ class Soak:
             print(line)
         print(self.verdict, flush=True)
         return 0 if self.verdict.clean and not self.broken else 1
-
-
-def _authority(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """A TLS server's context, and the file with the authority to trust."""
-    made = trustme.CA(key_type=trustme.KeyType.ECDSA)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made.issue_cert("127.0.0.1", "localhost", key_type=trustme.KeyType.ECDSA).configure_cert(context)
-    path = folder / "ca.pem"
-    made.cert_pem.write_to_path(str(path))
-    return context, path
