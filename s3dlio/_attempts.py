@@ -102,7 +102,7 @@ class Attempts:
                     if not stale:
                         return self._conclude(call, request, exchange, lease, scope)
                     # It may have been taken in before the connection was closed.
-                    call.uncertain = call.uncertain or exchange.request_sent
+                    call.uncertain += exchange.request_sent
         except TransportError as error:
             return Failed(_connect_failure(error), error)
         except _http.BadResponse as error:  # a head that the loop took for one
@@ -377,7 +377,7 @@ class Call:
     def __init__(self, request: Request, policy: RetryPolicy) -> None:
         self.request = request
         self.attempt = 0
-        self.uncertain = False
+        self.uncertain = 0
         self.taken = 0
         self.corrected: set[str] = set()
         self._deadline = policy.deadline
@@ -386,7 +386,7 @@ class Call:
     def took_before(self, failed: Failed) -> None:
         """An attempt was made as one of a series."""
         self._started -= failed.took
-        self.uncertain = failed.may_have_taken_effect
+        self.uncertain = int(failed.may_have_taken_effect)
 
     @property
     def elapsed(self) -> float:

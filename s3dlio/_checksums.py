@@ -14,16 +14,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ._forking import forks_wait
+
 
 @functools.cache
 def _native() -> Any:
-    from awscrt import checksums  # type: ignore[import-untyped, unused-ignore]
+    with forks_wait:
+        from awscrt import checksums  # type: ignore[import-untyped, unused-ignore]
 
     return checksums
 
 
 def load() -> None:
-    """Imports awscrt in the caller's thread: a child forked while a worker imports would wait for it for ever."""
+    """Imports awscrt in the caller's thread; workers import nothing."""
     _native()
 
 

@@ -18,6 +18,7 @@ from ._checksums import ALGORITHMS, Algorithm
 from ._credentials import CredentialSource
 from ._endpoint_state import EndpointState, RetryQuota, refuses_checksum
 from ._failures import Failed
+from ._forking import forks_wait
 from ._requests import CancelScope, Request, Response
 from ._series import Room
 from ._signing import Signer
@@ -32,9 +33,10 @@ class Service:
     """What one client holds to talk to its endpoint: settings, credentials, signer, connections."""
 
     def __init__(self, settings: ClientSettings) -> None:
-        import email.utils  # noqa: F401 - what workers need is loaded in the caller's thread, as in `load`
+        with forks_wait:
+            import email.utils  # noqa: F401 - what workers need is loaded in the caller's thread, as in `load`
 
-        from ._connections import Connections  # with urllib3: 40 ms that `import s3dlio` is spared
+            from ._connections import Connections  # with urllib3: 40 ms that `import s3dlio` is spared
 
         self.settings = settings
         self._credentials = CredentialSource(settings)
@@ -51,9 +53,11 @@ class Service:
         self._attempts.start_afresh()
 
     def load(self) -> None:
-        """Imports what signing needs in the caller's thread: a child forked while a worker imports would hang."""
+        """Imports what requests need in the caller's thread; workers import nothing."""
+        self._credentials.load()
         if self.settings.credentials != "anonymous":
-            self._signer.load()
+            with forks_wait:
+                self._signer.load()
 
     @property
     def endpoint(self) -> Endpoint:
@@ -100,9 +104,9 @@ class Service:
                 self._quota.give_back(call.taken)
                 result.attempts, result.uncertain = call.attempt, call.uncertain
                 return result
-            call.uncertain = call.uncertain or result.may_have_taken_effect
+            call.uncertain += result.may_have_taken_effect
             pause = self._pause_before_next(call, result)
-            asked = call.uncertain and (request.settled_first or result.status in (404, 409, 412))
+            asked = call.uncertain > 0 and (request.settled_first or result.status in (404, 409, 412))
             if asked and request.settled is not None and request.settled():
                 return Response(0, {}, b"", 0, call.attempt, True)
             if pause is None:

@@ -34,6 +34,7 @@ from urllib3.util import Timeout, parse_url
 from urllib3.util.ssl_ import create_urllib3_context
 
 from ._exchange import reset_connection
+from ._forking import forks_wait
 from ._uri import Origin
 from .config import ClientSettings, ca_bundle_from_environment
 from .errors import ConfigurationError, TimeoutError, TransportError
@@ -102,9 +103,7 @@ def _has_unread(sock: Any) -> bool:
     """Whether bytes wait that nobody asked for, or the peer has closed: such a connection is out of step."""
     if isinstance(sock, ssl.SSLSocket) and sock.pending():
         return True
-    poller = select.poll()
-    poller.register(sock, select.POLLIN)
-    return bool(poller.poll(0))
+    return _ready(sock, select.POLLIN, 0.0)
 
 
 def _hang_up(connection: Any, *, reset: bool = False) -> None:
@@ -270,6 +269,12 @@ class Connections:
 
     def _tls_context(self) -> ssl.SSLContext:
         """One context for all connections: reading the platform's authorities takes tens of milliseconds."""
+        with forks_wait:
+            context = self._new_tls_context()
+        context.sslsocket_class = _SteppedSocket
+        return context
+
+    def _new_tls_context(self) -> ssl.SSLContext:
         if not self._settings.verify:
             return create_urllib3_context(cert_reqs=ssl.CERT_NONE)
         context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
@@ -324,6 +329,35 @@ def _proxy_manager(proxy: str, options: dict[str, Any]) -> urllib3.PoolManager:
 
 
 # ------------------------------------------------------------------------------------------------ fork
+
+
+class _SteppedSocket(ssl.SSLSocket):
+    """Shakes hands in steps between which it waits for the peer: a fork waits for a step, and not for the peer."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        timeout = self.gettimeout()
+        until = None if timeout is None else time.monotonic() + timeout
+        self.setblocking(False)
+        try:
+            while True:
+                try:
+                    with forks_wait:
+                        return super().do_handshake()
+                except ssl.SSLWantReadError:
+                    wanted = select.POLLIN
+                except ssl.SSLWantWriteError:
+                    wanted = select.POLLOUT
+                if not _ready(self, wanted, None if until is None else until - time.monotonic()):
+                    raise builtins.TimeoutError("the TLS handshake timed out")
+        finally:
+            self.settimeout(timeout)
+
+
+def _ready(sock: socket.socket, events: int, seconds: float | None) -> bool:
+    """Waits at most so long for one of `events`; whether one came."""
+    poller = select.poll()
+    poller.register(sock, events)
+    return bool(poller.poll(None if seconds is None else max(0.0, seconds * 1000)))
 
 
 class _HTTPPool(urllib3.HTTPConnectionPool):

@@ -14,6 +14,7 @@ import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
+from ._forking import forks_wait
 from .config import ClientSettings, check_region, region_from_environment
 from .errors import ConfigurationError, CredentialsError, S3dlioError
 
@@ -50,6 +51,17 @@ class CredentialSource:
         self._session: Any = None
         self._chain_credentials: Any = None
         self._region: str | None = None
+
+    def load(self) -> None:
+        """Makes the session, if it will be needed, in the caller's thread; workers import nothing.
+
+        Raises:
+            ConfigurationError: the profile does not exist, or a shared file is malformed.
+        """
+        given = self._settings
+        if given.credentials is None or given.endpoint_url is None or not (given.region or region_from_environment()):
+            with self._lock:
+                self._made_session()
 
     def frozen(self) -> Credentials | None:
         """Credentials for one attempt, refreshed if their time has come; None for anonymous access.
@@ -120,9 +132,10 @@ class CredentialSource:
         """
         if self._settings.endpoint_url is not None:
             return self._settings.endpoint_url
-        from botocore.configprovider import ConfiguredEndpointProvider
-        from botocore.exceptions import BotoCoreError
-        from botocore.utils import ensure_boolean
+        with forks_wait:
+            from botocore.configprovider import ConfiguredEndpointProvider
+            from botocore.exceptions import BotoCoreError
+            from botocore.utils import ensure_boolean
 
         with self._lock:
             session = self._made_session()
@@ -143,14 +156,18 @@ class CredentialSource:
     def _made_session(self) -> Any:
         """botocore's session. Call with the lock held."""
         if self._session is None:
-            from botocore.exceptions import BotoCoreError
-            from botocore.session import Session
+            with forks_wait:
+                from botocore.exceptions import BotoCoreError
+                from botocore.session import Session
 
             session = Session(profile=self._settings.profile)
             try:
                 session.get_scoped_config()
             except BotoCoreError as error:
                 raise ConfigurationError(f"the AWS configuration cannot be used: {error}") from error
+            if self._settings.credentials is None:
+                with forks_wait:  # it makes a TLS context for the instance's provider
+                    session.get_component("credential_provider")
             self._session = session
         return self._session
 

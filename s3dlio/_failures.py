@@ -116,7 +116,7 @@ class Failed:
     def __str__(self) -> str:
         return str(self.error) if self.error else f"status {self.status} ({self.code})"
 
-    def as_error(self, request: Named, attempts: int, elapsed: float, uncertain: bool) -> S3Error | TransportError:
+    def as_error(self, request: Named, attempts: int, elapsed: float, uncertain: int) -> S3Error | TransportError:
         """What the caller is told. No frame of the raising may name it: that would be a cycle."""
         if self.status is not None:
             error = s3_error(request, self.status, self.code, self.message, self.request_id, self.host_id, attempts)

@@ -198,24 +198,29 @@ def create_upload(
         headers["x-amz-checksum-algorithm"] = algorithm.s3_name
         headers["x-amz-checksum-type"] = algorithm.kind
     request = Request("CreateMultipartUpload", "POST", *location, query=[("uploads", "")], headers=headers)
+    unseen = 0
     try:
         response = service.call(request)
+        unseen = response.uncertain + 1  # this one too, if its document cannot be read
+        upload_id = _parsed(request, response, _xml.parse_create_upload)
+        unseen = response.uncertain
+        return upload_id
     except (S3Error, TransportError) as error:
-        if error.uncertain:
-            _warn_of_unknown_upload(location)
+        unseen = unseen or error.uncertain
         raise
-    if response.uncertain:
-        _warn_of_unknown_upload(location)
-    return _parsed(request, response, _xml.parse_create_upload)
+    finally:
+        if unseen:
+            _warn_of_unknown_uploads(location, unseen)
 
 
-def _warn_of_unknown_upload(location: Location) -> None:
+def _warn_of_unknown_uploads(location: Location, count: int) -> None:
     """An upload whose id nobody knows is never aborted by guess: it may be another writer's."""
     uri = format_uri(*location)
     log.warning(
-        "the answer to a CreateMultipartUpload of %s was lost: an upload without parts may be left on the store; "
-        "list_uploads(%r) shows it",
+        "attempts at CreateMultipartUpload of %s that may have taken effect unseen: %d; as many uploads without parts "
+        "may be left on the store, and list_uploads(%r) shows them",
         uri,
+        count,
         uri,
     )
 

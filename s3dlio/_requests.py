@@ -117,7 +117,7 @@ class Request:
 @dataclass(slots=True)
 class Response:
     """A 2xx answer, or status 0 for a request whose effect was found otherwise. `received` counts body bytes
-    wherever they went; `uncertain` says that an earlier attempt of the same request may have taken effect,
+    wherever they went; `uncertain` counts earlier attempts of the same request that may have taken effect,
     `sent_twice` that another sending of it was cut short, and `place` in which buffer, at which offset, the body of
     an answer of a series lies."""
 
@@ -126,6 +126,6 @@ class Response:
     body: bytes
     received: int
     attempts: int
-    uncertain: bool
+    uncertain: int
     sent_twice: bool = False
     place: tuple[Any, int] | None = None

@@ -27,22 +27,27 @@ def _signing_class() -> tuple[Any, Collection[str], str]:
     from botocore.auth import SIGNED_HEADERS_BLACKLIST, SIGV4_TIMESTAMP, S3SigV4Auth
 
     class KeyCachingS3Auth(S3SigV4Auth):  # type: ignore[misc]
-        def __init__(self, credentials: Any, region: str, keys: dict[tuple[str, ...], bytes]) -> None:
+        def __init__(self, credentials: Any, region: str, keys: dict[tuple[str, ...], hmac.HMAC]) -> None:
             super().__init__(credentials, "s3", region)
             self._keys = keys
 
-        def derived_key(self, date: str) -> bytes:
-            """The key of one day (``YYYYMMDD``)."""
+        def keyed(self, date: str) -> hmac.HMAC:
+            """The HMAC under the derived key of one day (``YYYYMMDD``), to be copied for each signature.
+
+            A copy takes 0.8 us where `hmac.digest` takes 1.4, and never gives up the GIL: `hmac.digest` does while it
+            holds a lock of OpenSSL's, and a child forked at that moment waits for it for ever.
+            """
             cached = (self.credentials.access_key, self.credentials.secret_key, date, self._region_name)
-            key = self._keys.get(cached)
-            if key is None:
+            keyed = self._keys.get(cached)
+            if keyed is None:
                 key = self._sign(f"AWS4{self.credentials.secret_key}".encode(), date)
                 for step in (self._region_name, self._service_name, "aws4_request"):
                     key = self._sign(key, step)
+                keyed = hmac.new(key, digestmod="sha256")
                 if len(self._keys) >= _KEPT_KEYS:
                     self._keys.clear()
-                self._keys[cached] = key
-            return key
+                self._keys[cached] = keyed
+            return keyed
 
     return KeyCachingS3Auth, frozenset(SIGNED_HEADERS_BLACKLIST), SIGV4_TIMESTAMP
 
@@ -70,7 +75,7 @@ class Signer:
         _signing_class()
 
     def __init__(self) -> None:
-        self._keys: dict[tuple[str, ...], bytes] = {}
+        self._keys: dict[tuple[str, ...], hmac.HMAC] = {}
 
     def sign(
         self,
@@ -151,7 +156,7 @@ class Signer:
             canonical="\n".join([method.upper(), "%s", "%s", *lines, "", _literal(signed), payload_hash]),
             string_to_sign=f"AWS4-HMAC-SHA256\n{timestamp}\n{signer.credential_scope(dated)}\n",
             credential=f"AWS4-HMAC-SHA256 Credential={signer.scope(dated)}, SignedHeaders={signed}, Signature=",
-            key=signer.derived_key(timestamp[:8]),
+            keyed=signer.keyed(timestamp[:8]),
         )
 
 
@@ -169,7 +174,7 @@ class Alike(NamedTuple):
         canonical: the canonical request, with places for path, query and values.
         string_to_sign: all of it but the canonical request's digest.
         credential: the ``authorization`` header up to the signature.
-        key: derived for the day.
+        keyed: the HMAC under the key derived for the day.
     """
 
     fixed: dict[str, str]
@@ -177,7 +182,7 @@ class Alike(NamedTuple):
     canonical: str
     string_to_sign: str
     credential: str
-    key: bytes
+    keyed: hmac.HMAC
 
     def authorization(self, path: str, query_string: str, values: Sequence[str] = ()) -> str:
         """The ``authorization`` header of one of them.
@@ -189,4 +194,6 @@ class Alike(NamedTuple):
         varied = [" ".join(values[place].split()) for place in self.order]
         canonical = self.canonical % (path, _canonical_query(query_string), *varied)
         text = self.string_to_sign + hashlib.sha256(canonical.encode()).hexdigest()
-        return self.credential + hmac.digest(self.key, text.encode(), "sha256").hex()
+        signature = self.keyed.copy()
+        signature.update(text.encode())
+        return self.credential + signature.hexdigest()

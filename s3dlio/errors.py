@@ -36,12 +36,12 @@ class S3dlioError(Exception):
     """Base class of every error of this library.
 
     Attributes:
-        uncertain: an attempt whose outcome is unknown went before, so the request may have taken effect.
+        uncertain: how many attempts ended without an answer that tells whether they took effect; 0 where none did.
         attempts: how many times the request was sent or tried; 0 for what is no request's failure.
         elapsed: seconds from the first attempt to the end of the last; None where nothing was sent.
     """
 
-    uncertain: bool = False
+    uncertain: int = 0
     attempts: int = 0
     elapsed: float | None = None
 

@@ -179,7 +179,27 @@ def test_a_lost_answer_to_create_is_named_in_a_warning(
     assert peer.store.versions("b", "k")[-1].data == DATA
     assert peer.store.orphans() == ["upload-1"]  # nobody was told its id, and a guess might be another writer's
     assert info.upload_id == "upload-2"
-    assert any("b/k" in text and "list_uploads" in text for text in caplog.messages)
+    assert any("b/k" in text and "unseen: 1;" in text and "list_uploads" in text for text in caplog.messages)
+
+
+def test_the_warning_counts_every_lost_answer_to_create(
+    peer: Peer, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    peer.play(Rule(CREATE, attempt={1, 2}, do=LostResponse()))
+    with caplog.at_level(logging.WARNING, "s3dlio"):
+        upload(client, DATA)
+    assert peer.store.orphans() == ["upload-1", "upload-2"]
+    assert ["unseen: 2;" in text for text in caplog.messages] == [True]
+
+
+def test_an_answer_to_create_that_cannot_be_read_is_named_in_the_warning(
+    peer: Peer, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    peer.play(Rule(CREATE, do=LostResponse(Status(200))))
+    with caplog.at_level(logging.WARNING, "s3dlio"), pytest.raises(s3dlio.S3Error, match="MalformedResponse"):
+        upload(client, DATA)
+    assert peer.store.orphans() == ["upload-1"]
+    assert ["unseen: 1;" in text for text in caplog.messages] == [True]
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)

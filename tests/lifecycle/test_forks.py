@@ -208,10 +208,11 @@ FIRST = {
 }
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("client", ["plain", "tls", "credentials-from-the-chain"])
 @pytest.mark.parametrize("first", FIRST)
-def test_nothing_is_imported_on_a_thread_of_ours(first: str, tls: bool, tmp_path: Path) -> None:
+def test_nothing_is_imported_on_a_thread_of_ours(first: str, client: str, tmp_path: Path) -> None:
     """A child forked meanwhile would wait for ever for the lock of the module that the thread was importing."""
+    tls, chain = client == "tls", client == "credentials-from-the-chain"
     authority = Authority.make(tmp_path)
     bundle = str(authority.bundle)
     script = f"""
@@ -222,6 +223,9 @@ def watch(event, arguments):
 sys.addaudithook(watch)
 if {tls}:
     client = s3dlio.Client(endpoint_url=os.environ["PEER"], credentials=("i", "s"), region="r", ca_bundle={bundle!r})
+if {chain}:
+    os.environ.update(AWS_ACCESS_KEY_ID="id", AWS_SECRET_ACCESS_KEY="secret")
+    client = s3dlio.Client(endpoint_url=os.environ["PEER"])
 {FIRST[first]}
 assert imported == [], imported
 """
@@ -231,6 +235,112 @@ assert imported == [], imported
             slow = Status(503, "SlowDown", headers={"Retry-After": "Wed, 25 Nov 2020 04:00:00 GMT"})
             server.play(Rule("GetObject", attempt=1, do=slow))
         run(server, script)
+
+
+def test_a_child_forked_while_a_thread_signs_for_the_first_time_signs_at_once(peer: Peer) -> None:
+    """OpenSSL has locks too, and none may be held where a thread of ours has given up the GIL."""
+    script = """
+from s3dlio._credentials import Credentials
+from s3dlio._signing import Signer
+Signer.load()
+sys.setswitchinterval(1e-6)
+
+def sign():
+    Signer().sign(
+        method="GET", host="h", path="/b/k", query_string="", headers={}, region="r",
+        credentials=Credentials("id", "secret"),
+    )
+
+def forked(act):
+    child = os.fork()
+    if child == 0:
+        act()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+def signs():
+    signal.alarm(20)
+    sign()
+
+def forks_meanwhile():
+    begun = threading.Event()
+    threading.Thread(target=lambda: (begun.set(), sign()), daemon=True).start()
+    begun.wait()
+    for _ in range(number % 20):
+        time.sleep(0)
+    os._exit(forked(signs))
+
+for number in range(400):
+    assert forked(forks_meanwhile) == 0, number
+"""
+    run(peer, script)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_a_child_forked_while_a_thread_makes_the_first_request_uses_the_library_at_once(
+    tls: bool, tmp_path: Path
+) -> None:
+    """That request imports botocore and urllib3, reads the authorities and shakes hands; the child does so too."""
+    authority = Authority.make(tmp_path)
+    script = f"""
+
+def forked(act):
+    child = os.fork()
+    if child == 0:
+        act()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+def gets():
+    signal.alarm(30)
+    assert client.get("s3://b/k") == b"x"
+
+def forks_meanwhile():
+    global client
+    bundle = {str(authority.bundle)!r} if {tls} else None
+    client = s3dlio.Client(endpoint_url=os.environ["PEER"], region="r", ca_bundle=bundle)
+    begun = threading.Event()
+    threading.Thread(target=lambda: (begun.set(), client.get("s3://b/k")), daemon=True).start()
+    begun.wait()
+    time.sleep(number % 10 * 0.0{"17" if tls else "13"})
+    os._exit(forked(gets))
+
+os.environ.update(AWS_ACCESS_KEY_ID="id", AWS_SECRET_ACCESS_KEY="secret")
+for number in range(40):
+    assert forked(forks_meanwhile) == 0, number
+"""
+    with Peer(tls=authority.context if tls else None) as server:
+        server.store.put("b", "k", b"x")
+        run(server, script)
+
+
+def test_a_fork_waits_for_other_threads_in_forks_wait_but_not_for_ever_and_not_for_its_own(peer: Peer) -> None:
+    script = f"""{FORK}
+from s3dlio import _forking
+forks_wait, inside, leave = _forking.forks_wait, threading.Event(), threading.Event()
+def stay():
+    with forks_wait:
+        inside.set()
+        leave.wait()
+thread = threading.Thread(target=stay)
+thread.start()
+inside.wait()
+threading.Timer(0.3, leave.set).start()
+def was_waited_for():
+    assert leave.is_set()
+in_child(was_waited_for)
+thread.join()
+inside.clear(), leave.clear()
+_forking.LONGEST = 0.2
+thread = threading.Thread(target=stay)
+thread.start()
+inside.wait()
+with forks_wait:
+    in_child(uses_everything)
+leave.set()
+thread.join()
+"""
+    run(peer, script)
 
 
 def test_no_lock_is_left_out_of_the_test_above() -> None:

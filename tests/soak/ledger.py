@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from stress import check_records
 
 SETTLING = 30.0  # seconds that endings under way at the end of a round may take
-_LOST_CREATE = re.compile(r"the answer to a CreateMultipartUpload of (s3://\S+) was lost")
+_UNSEEN_CREATES = re.compile(r"CreateMultipartUpload of (s3://\S+) that may have taken effect unseen: (\d+)")
 
 
 def digest(data: Any) -> bytes:
@@ -119,9 +119,9 @@ class Ledger:
     def note(self, text: str) -> None:
         """Takes down which of this bucket's objects the library's warnings name."""
         with self._lock:
-            for uri in _LOST_CREATE.findall(text):
+            for uri, count in _UNSEEN_CREATES.findall(text):
                 if uri.startswith(f"s3://{self.bucket}/"):
-                    self._warned[uri.removeprefix(f"s3://{self.bucket}/")] += 1
+                    self._warned[uri.removeprefix(f"s3://{self.bucket}/")] += int(count)
 
     # ------------------------------------------------------------------------------------------------- the audit
 

@@ -129,20 +129,22 @@ def test_an_upload_that_nobody_ended_is_an_orphan(place: Any, parts: int) -> Non
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_only_an_upload_without_parts_that_a_warning_named_counts_as_reported(place: Any) -> None:
     leave_upload(place, 0)
-    warning = "the answer to a CreateMultipartUpload of {} was lost: an upload without parts may be left"
-    place.ledger.note(warning.format(place.uri("another")))
-    place.ledger.note(warning.format("s3://another-bucket/left"))
+    warning = "attempts at CreateMultipartUpload of {} that may have taken effect unseen: {}; as many uploads"
+    place.ledger.note(warning.format(place.uri("another"), 1))
+    place.ledger.note(warning.format("s3://another-bucket/left", 1))
     assert numbers(place.ledger.audit(place)) == (0, 1, 0, 0)
-    place.ledger.note(warning.format(place.uri("left")))
+    place.ledger.note(warning.format(place.uri("left"), 1))
     assert numbers(place.ledger.audit(place)) == (0, 0, 1, 0)
     leave_upload(place, 0)
     assert numbers(place.ledger.audit(place)) == (0, 1, 1, 0)
+    place.ledger.note(warning.format(place.uri("left"), 2))
+    assert numbers(place.ledger.audit(place)) == (0, 0, 2, 0)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_reported_upload_with_a_part_is_an_orphan_all_the_same(place: Any) -> None:
     leave_upload(place, 1)
-    place.ledger.note(f"the answer to a CreateMultipartUpload of {place.uri('left')} was lost: an upload")
+    place.ledger.note(f"CreateMultipartUpload of {place.uri('left')} that may have taken effect unseen: 1; as many")
     assert numbers(place.ledger.audit(place)) == (0, 1, 0, 0)
 
 

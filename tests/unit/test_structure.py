@@ -13,7 +13,7 @@ import s3dlio
 
 PACKAGE = Path(__file__).parent.parent.parent / "s3dlio"
 FLOORS = [
-    {"_redaction", "errors", "progress", "_memory", "_kept", "_upload_info"},
+    {"_redaction", "errors", "progress", "_memory", "_kept", "_upload_info", "_forking"},
     {
         "config", "_buffers", "_views", "_tls", "_exchange", "_exchange_loop", "_uri", "_ranges", "_assembler", "_xml",
         "_retry", "_checksums", "_http", "_stragglers",
