@@ -1,8 +1,8 @@
 """Plain daemon threads that run what may block, the reaper of dropped uploads, and what happens at exit and fork.
 
-Workers start on demand and are reused; nothing here limits their number, because every operation
-limits its own. Callers are `_upload`, `reader` and `_many`. Nothing here may hold a reference to a writer, and no task
-may import a module: a child forked meanwhile would wait for ever for the lock that importing holds.
+Workers start on demand and are reused; nothing here limits their number, because every operation limits its own.
+Callers are `_upload`, `_download` and `_many`. Nothing here may hold a reference to a writer, and no task may import a
+module: a child forked meanwhile would wait for ever for the lock that importing holds (`_forking` says more).
 """
 
 from __future__ import annotations
