@@ -56,8 +56,7 @@ class Service:
         """Imports what requests need in the caller's thread; workers import nothing."""
         self._credentials.load()
         if self.settings.credentials != "anonymous":
-            with forks_wait:
-                self._signer.load()
+            self._signer.load()
 
     @property
     def endpoint(self) -> Endpoint:

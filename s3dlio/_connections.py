@@ -106,6 +106,13 @@ def _has_unread(sock: Any) -> bool:
     return _ready(sock, select.POLLIN, 0.0)
 
 
+def _ready(sock: socket.socket, events: int, seconds: float | None) -> bool:
+    """Waits at most so long for one of `events`; whether one came."""
+    poller = select.poll()
+    poller.register(sock, events)
+    return bool(poller.poll(None if seconds is None else max(0.0, seconds * 1000)))
+
+
 def _hang_up(connection: Any, *, reset: bool = False) -> None:
     """Ends the connection for the peer too, though a forked child may still hold its descriptor.
 
@@ -351,13 +358,6 @@ class _SteppedSocket(ssl.SSLSocket):
                     raise builtins.TimeoutError("the TLS handshake timed out")
         finally:
             self.settimeout(timeout)
-
-
-def _ready(sock: socket.socket, events: int, seconds: float | None) -> bool:
-    """Waits at most so long for one of `events`; whether one came."""
-    poller = select.poll()
-    poller.register(sock, events)
-    return bool(poller.poll(None if seconds is None else max(0.0, seconds * 1000)))
 
 
 class _HTTPPool(urllib3.HTTPConnectionPool):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from ._credentials import Credentials
+from ._forking import forks_wait
 
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 _KEPT_KEYS = 64
@@ -24,7 +25,8 @@ _KEPT_KEYS = 64
 @functools.cache
 def _signing_class() -> tuple[Any, Collection[str], str]:
     """botocore's S3 signer with derived keys kept, the headers it does not sign, and its format of an instant."""
-    from botocore.auth import SIGNED_HEADERS_BLACKLIST, SIGV4_TIMESTAMP, S3SigV4Auth
+    with forks_wait:
+        from botocore.auth import SIGNED_HEADERS_BLACKLIST, SIGV4_TIMESTAMP, S3SigV4Auth
 
     class KeyCachingS3Auth(S3SigV4Auth):  # type: ignore[misc]
         def __init__(self, credentials: Any, region: str, keys: dict[tuple[str, ...], hmac.HMAC]) -> None:

@@ -197,6 +197,18 @@ uses_everything()
     run(peer, script)
 
 
+def test_no_lock_is_left_out_of_the_test_above() -> None:
+    """Locks of one transfer belong to the parent's objects, which a child may not use; all others are named there."""
+    package = Path(s3dlio.__file__).parent
+    found = {path.name for path in package.glob("*.py") if "threading.Lock()" in path.read_text(encoding="utf-8")}
+    process_wide = {
+        "_payload.py", "_attempts.py", "_default_service.py", "_drivers.py", "_workers.py", "_credentials.py",
+        "_connections.py", "_endpoint_state.py", "_stragglers.py",
+    }  # fmt: skip
+    of_a_transfer = {"_requests.py", "_upload.py", "writer.py"}
+    assert found == process_wide | of_a_transfer
+
+
 FIRST = {
     "upload": "with client.writer('s3://b/k', part_size=5 * MIB) as w: w.write(bytes(11 * MIB))",
     "dropped": "w = client.writer('s3://b/k', part_size=5 * MIB); w.write(bytes(6 * MIB)); del w; time.sleep(1)",
@@ -237,9 +249,25 @@ assert imported == [], imported
         run(server, script)
 
 
+SIDE_BY_SIDE = f"""{FORK}
+def twice_side_by_side(make, pause):
+    # In a process where nobody has done it before: a thread does what `make` makes, and after a pause a child does too.
+    def do_both():
+        act = make()
+        begun = threading.Event()
+        threading.Thread(target=lambda: (begun.set(), act()), daemon=True).start()
+        begun.wait()
+        pause()
+        in_child(act)
+    in_child(do_both, seconds=40)
+"""
+
+
 def test_a_child_forked_while_a_thread_signs_for_the_first_time_signs_at_once(peer: Peer) -> None:
     """OpenSSL has locks too, and none may be held where a thread of ours has given up the GIL."""
-    script = """
+    script = (
+        SIDE_BY_SIDE
+        + """
 from s3dlio._credentials import Credentials
 from s3dlio._signing import Signer
 Signer.load()
@@ -251,28 +279,14 @@ def sign():
         credentials=Credentials("id", "secret"),
     )
 
-def forked(act):
-    child = os.fork()
-    if child == 0:
-        act()
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-def signs():
-    signal.alarm(20)
-    sign()
-
-def forks_meanwhile():
-    begun = threading.Event()
-    threading.Thread(target=lambda: (begun.set(), sign()), daemon=True).start()
-    begun.wait()
+def pause():
     for _ in range(number % 20):
         time.sleep(0)
-    os._exit(forked(signs))
 
 for number in range(400):
-    assert forked(forks_meanwhile) == 0, number
+    twice_side_by_side(lambda: sign, pause)
 """
+    )
     run(peer, script)
 
 
@@ -282,32 +296,20 @@ def test_a_child_forked_while_a_thread_makes_the_first_request_uses_the_library_
 ) -> None:
     """That request imports botocore and urllib3, reads the authorities and shakes hands; the child does so too."""
     authority = Authority.make(tmp_path)
-    script = f"""
-
-def forked(act):
-    child = os.fork()
-    if child == 0:
-        act()
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-def gets():
-    signal.alarm(30)
-    assert client.get("s3://b/k") == b"x"
-
-def forks_meanwhile():
-    global client
-    bundle = {str(authority.bundle)!r} if {tls} else None
-    client = s3dlio.Client(endpoint_url=os.environ["PEER"], region="r", ca_bundle=bundle)
-    begun = threading.Event()
-    threading.Thread(target=lambda: (begun.set(), client.get("s3://b/k")), daemon=True).start()
-    begun.wait()
-    time.sleep(number % 10 * 0.0{"17" if tls else "13"})
-    os._exit(forked(gets))
-
+    script = f"""{SIDE_BY_SIDE}
 os.environ.update(AWS_ACCESS_KEY_ID="id", AWS_SECRET_ACCESS_KEY="secret")
+bundle = {str(authority.bundle)!r} if {tls} else None
+
+def make_get():
+    client = s3dlio.Client(endpoint_url=os.environ["PEER"], region="r", ca_bundle=bundle)
+
+    def get():
+        assert client.get("s3://b/k") == b"x"
+
+    return get
+
 for number in range(40):
-    assert forked(forks_meanwhile) == 0, number
+    twice_side_by_side(make_get, lambda: time.sleep(number % 10 * 0.0{"17" if tls else "13"}))
 """
     with Peer(tls=authority.context if tls else None) as server:
         server.store.put("b", "k", b"x")
@@ -341,15 +343,3 @@ leave.set()
 thread.join()
 """
     run(peer, script)
-
-
-def test_no_lock_is_left_out_of_the_test_above() -> None:
-    """Locks of one transfer belong to the parent's objects, which a child may not use; all others are named there."""
-    package = Path(s3dlio.__file__).parent
-    found = {path.name for path in package.glob("*.py") if "threading.Lock()" in path.read_text(encoding="utf-8")}
-    process_wide = {
-        "_payload.py", "_attempts.py", "_default_service.py", "_drivers.py", "_workers.py", "_credentials.py",
-        "_connections.py", "_endpoint_state.py", "_stragglers.py",
-    }  # fmt: skip
-    of_a_transfer = {"_requests.py", "_upload.py", "writer.py"}
-    assert found == process_wide | of_a_transfer
