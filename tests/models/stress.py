@@ -149,18 +149,21 @@ def run_collector(seconds: float) -> dict[str, int]:
     """Collections at random points on every thread, while writers in cycles are dropped and others work."""
     counts = {"dropped": 0, "closed": 0}
     end, stop = time.monotonic() + seconds, threading.Event()
-    with Peer() as peer, connect(peer.endpoint_url) as client:
-        collector = threading.Thread(target=collect_at_random, args=(stop,))
-        collector.start()
-        before = gc.get_threshold()
-        try:
-            run_all([(use_and_drop, client, f"k{number}", end, counts) for number in range(4)])
-        finally:
-            stop.set()
-            collector.join()
-            gc.set_threshold(*before)
-        gc.collect()
-        peer.wait_for(lambda: not peer.store.orphans(), timeout=60)
+    collector = threading.Thread(target=collect_at_random, args=(stop,))
+    collector.start()
+    before = gc.get_threshold()
+    try:
+        while time.monotonic() < end:
+            # A peer keeps in memory all that it was sent, about 250 MB a second.
+            until = min(end, time.monotonic() + 5)
+            with Peer() as peer, connect(peer.endpoint_url) as client:
+                run_all([(use_and_drop, client, f"k{number}", until, counts) for number in range(4)])
+                gc.collect()
+                peer.wait_for(lambda peer=peer: not peer.store.orphans(), timeout=60)
+    finally:
+        stop.set()
+        collector.join()
+        gc.set_threshold(*before)
     counts["collections"] = sum(one["collections"] for one in gc.get_stats())
     return counts
 
