@@ -93,9 +93,8 @@ bench-full: $(STAMP) $(MINIO)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m benchmarks suite --full $(BENCH)
 
-# The harness's own tests: floors, discard server, verdicts.
+# The harness's own tests: floors, discard server, verdicts. They need no store, no peer and no plots.
 bench-check: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m pytest -q benchmarks/tests
 
 # The native modules under AddressSanitizer and UndefinedBehaviorSanitizer, in a copy of the tree.

@@ -82,7 +82,8 @@ def setup_of(options: argparse.Namespace, chosen: Sequence[peers.Contender]) -> 
 def versions_of(runs: Sequence[dict[str, Any]], facts: dict[str, Any]) -> dict[str, str]:
     """Python's version, and those of the libraries that ours stands on."""
     python = next((run["versions"]["python"] for run in runs if "versions" in run), None)
-    return ({"Python": python} if python else {}) | facts["libraries"]
+    libraries: dict[str, str] = facts["libraries"]
+    return ({"Python": python} if python else {}) | libraries
 
 
 def describe(store: Store) -> dict[str, str]:

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def _store(options: argparse.Namespace) -> Iterator[Store]:
-    import botocore.session  # type: ignore[import-untyped]
+    import botocore.session
 
     session = botocore.session.Session()
     credentials = session.get_credentials()

@@ -89,7 +89,7 @@ def _home(distribution: str, extra: str = "") -> Path:
 
 
 def _ours(name: str, label: str, operations: frozenset[str] = EVERYTHING, **more: Any) -> Contender:
-    same = {"client": "s3dlio", "imports": ("s3dlio",), "environment": {"PYTHONPATH": str(ROOT)}}
+    same: dict[str, Any] = {"client": "s3dlio", "imports": ("s3dlio",), "environment": {"PYTHONPATH": str(ROOT)}}
     return Contender(name, label, Path(sys.executable), ROOT / "s3dlio", operations, **same, **more)
 
 
@@ -138,7 +138,7 @@ def contenders() -> list[Contender]:
     """All of them, in the order of their turns."""
     # By default the original signs each payload's SHA-256, and ours sends its CRC64NVME and never signs it. With
     # S3DLIO_UNSIGNED_PAYLOAD the original sends neither, so what compares with it is ours without a checksum.
-    unsigned = {"environment": {"S3DLIO_UNSIGNED_PAYLOAD": "1"}, "note": ", S3DLIO_UNSIGNED_PAYLOAD=1"}
+    unsigned: dict[str, Any] = {"environment": {"S3DLIO_UNSIGNED_PAYLOAD": "1"}, "note": ", S3DLIO_UNSIGNED_PAYLOAD=1"}
     # Its client has no range API below its streams, and no setting for an authority of one's own.
     streams = frozenset({"put-write-borrowed", "get-ranged", "start"}) | SMALL
     one_stream = PUT_AND_GET - {"get-ranged"}
@@ -184,7 +184,7 @@ def contenders() -> list[Contender]:
             "boto3",
             frozenset({"put-write-borrowed"}),
             extra="crt",
-            note=", CRC64NVME",
+            note=", CRC64NVME, signs the payload over plain HTTP",  # whatever checksum it sends
             writer_options={"ChecksumAlgorithm": "CRC64NVME"},
         ),
         _peer(
@@ -201,6 +201,7 @@ def contenders() -> list[Contender]:
         _peer("s3fs", "s3fs", never_one_request),
         *_floors("floor-put", "", "put_floor", "put-write-borrowed"),
         *_floors("floor-put-crc", "CRC64NVME, ", "put_floor", "put-write-borrowed", "--crc"),
+        *_floors("floor-put-fill-crc", "fills, CRC64NVME, ", "put_floor", "put-reserve", "--crc", "--fill"),
         *_floors("floor-get-discard", "kernel discards, ", "get_floor", "get-ranged", "--memory", "discard"),
         *_floors("floor-get-warm", "warm memory, ", "get_floor", "get-ranged", "--memory", "warm"),
         *_floors("floor-get-huge", "fresh huge pages, ", "get_floor", "get-ranged", "--memory", "huge"),

@@ -84,9 +84,9 @@ def compare(runs: Sequence[Row]) -> list[Row]:
                 continue
             row: Row = dict(zip(LABELS, case, strict=False)) | {"ours": ours, "theirs": theirs}
             for name in ("gib_per_s", "cpu_s_per_gib"):
-                our, their = ([run.get(name) for run in groups[(*case, who)]] for who in (ours, theirs))
-                if None in our or None in their:
+                if any(name not in run for who in (ours, theirs) for run in groups[(*case, who)]):
                     continue
+                our, their = ([run[name] for run in groups[(*case, who)]] for who in (ours, theirs))
                 row[name] = {
                     "of_medians": statistics.median(our) / statistics.median(their),
                     "of_pairs": spread([a / b for a, b in zip(our, their, strict=True)]),

@@ -64,7 +64,7 @@ class Store:
     @functools.cached_property
     def client(self) -> Any:
         """A boto3 client of this store."""
-        import boto3  # type: ignore[import-untyped]
+        import boto3
         from botocore.config import Config
 
         style = {"addressing_style": "path" if self.url else "auto"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from .case import MIB, Case
 
@@ -64,7 +65,9 @@ FAST = ("ours", "original", "obstore", "s3torchconnectorclient")
 SLOW = ("boto3", "boto3-crt", "minio", "pyarrow", "s3fs")
 SLOW_BY_CHECK = ("boto3-unchecked", "boto3-crc64nvme")
 UPLOADERS = (*FAST, "original-unsigned", "ours-unchecked", "obstore-unsigned", "obstore-crc64nvme")
-LARGE_FLOORS = tuple(
+# They do what "put-reserve" does, and so take turns with ours there.
+FILL_FLOORS = tuple(f"floor-put-fill-crc-{threads}t" for threads in (1, 2, 4))
+LARGE_FLOORS = FILL_FLOORS + tuple(
     f"{name}-{threads}t"
     for name, counts in (
         ("floor-put", (2, 4)),
@@ -93,9 +96,9 @@ def _sweep(size: int, group: str, values: tuple[int, ...], field: str, unit: int
         for value in values:
             # A part size is a range size where bytes come in.
             name = "range_size" if field == "part_size" and operation.startswith("get") else field
-            changed = replace(Case(operation, size, group=group, repeats=2), **{name: value * unit})
             label = f"{value} MiB" if unit == MIB else f"{value} in flight"
-            cases.append(replace(changed, value=label))
+            setting: dict[str, Any] = {name: value * unit}
+            cases.append(Case(operation, size, group=group, repeats=2, value=label, **setting))
     return tuple(cases)
 
 
@@ -153,7 +156,10 @@ def _growing() -> tuple[Case, ...]:
 def quick() -> list[Workload]:
     """What `make bench` runs, in about five minutes."""
     size, about = 256 * MIB, ABOUT.format(size="256 MiB") + DEFAULTS
-    floors = ("floor-put-crc-2t", "floor-put-crc-4t", "floor-get-warm-2t", "floor-get-warm-4t", "floor-get-huge-4t")
+    floors = (
+        *FILL_FLOORS[1:],
+        *("floor-put-crc-2t", "floor-put-crc-4t", "floor-get-warm-2t", "floor-get-warm-4t", "floor-get-huge-4t"),
+    )
     operations = ("put-write-borrowed", "get-ranged")
     return [
         Workload(
@@ -161,7 +167,8 @@ def quick() -> list[Workload]:
             "Large objects",
             about,
             (
-                *_writer(size, "put-reserve", "put-write", by=PAIR, repeats=4),
+                *_writer(size, "put-reserve", by=(*PAIR, *FILL_FLOORS), repeats=4),
+                *_writer(size, "put-write", by=PAIR, repeats=4),
                 *_large(size, *operations, "get-into", repeats=4),
             ),
             (*PAIR, "obstore", "s3torchconnectorclient", *floors),
@@ -199,7 +206,7 @@ def full() -> list[Workload]:
             "Large objects",
             about,
             (
-                *_writer(GIB, "put-reserve", by=UPLOADERS),
+                *_writer(GIB, "put-reserve", by=(*UPLOADERS, *FILL_FLOORS)),
                 *_writer(GIB, "put-write", by=PAIR),
                 *_writer(GIB, "put-reserve-unfilled", by=("ours",)),
                 *_large(GIB, "put-write-borrowed", "get", "get-ranged", "get-into"),

@@ -32,8 +32,10 @@ struct options read_options(int argc, char **argv)
                               .part_size = 16 << 20, .count = 1, .memory = "warm"};
     for (int i = 1; i < argc; i++) {
         const char *name = argv[i];
-        if (strcmp(name, "--crc") == 0 || strcmp(name, "--put") == 0) {
-            *(name[2] == 'c' ? &options.crc : &options.put) = true;
+        bool *flag = strcmp(name, "--crc") == 0 ? &options.crc : strcmp(name, "--fill") == 0 ? &options.fill
+                   : strcmp(name, "--put") == 0 ? &options.put : NULL;
+        if (flag) {
+            *flag = true;
             continue;
         }
         const char *value = ++i < argc ? argv[i] : "";
@@ -48,7 +50,7 @@ struct options read_options(int argc, char **argv)
         else if (strcmp(name, "--count") == 0) options.count = number;
         else if (strcmp(name, "--memory") == 0) options.memory = value;
         else fail("usage: --port N [--threads N] [--connections N] [--warmups N] [--repeats N] [--size BYTES]\n"
-                  "       [--part-size BYTES] [--count N] [--memory fresh|huge|warm|discard] [--crc] [--put]");
+                  "       [--part-size BYTES] [--count N] [--memory fresh|huge|warm|discard] [--crc] [--fill] [--put]");
     }
     if (options.port < 1 || options.threads < 1 || options.threads > FLOOR_THREADS || options.repeats < 1 ||
         options.size < 1 || options.part_size < 1 || options.count < 1 || options.connections < 1)

@@ -12,7 +12,7 @@ enum { FLOOR_HEAD = 8 << 10, FLOOR_THREADS = 256 };
 struct options {
     int port, threads, connections, warmups, repeats;
     uint64_t size, part_size, count; /* bytes of an object, bytes of a part or range, objects of a transfer */
-    bool crc, put;
+    bool crc, fill, put;
     const char *memory; /* fresh, huge, warm or discard */
 };
 

@@ -58,6 +58,15 @@ def test_every_case_of_a_workload_has_contenders_on_each_store(workload):
         assert all(any(turns.able(one, store, case) for one in chosen) for case in workload.cases)
 
 
+@pytest.mark.parametrize(("chosen", "threads"), [(workloads.quick, (2, 4)), (workloads.full, (1, 2, 4))])
+def test_floors_that_fill_take_turns_with_ours(chosen, threads):
+    (large,) = (one for one in chosen() if one.name == "large" and one.stores == ("discard",))
+    plan = turns.plan(estimate.place("discard"), large.cases, peers.choose(large.contenders))
+    floors = {one.name: case.operation for case, one in plan if one.name.startswith("floor-put-fill-")}
+    assert floors == {f"floor-put-fill-crc-{count}t": "put-reserve" for count in threads}
+    assert "ours" in [one.name for case, one in plan if case.operation == "put-reserve"]
+
+
 @pytest.mark.parametrize("workload", workloads.full(), ids=lambda one: one.name)
 def test_no_workload_fills_the_memory_of_a_store(workload):
     kept = [case.moved for case in workload.cases if workload.stores != ("discard",)]
