@@ -80,11 +80,14 @@ class Attempts:
         """The region to sign for."""
         return self._state.region_of(bucket) or self._credentials.region
 
-    def _target(self, request: Request) -> Target:
-        endpoint, region = self.endpoint, self._state.region_of(request.bucket)
+    def _endpoint_of(self, bucket: str | None) -> Endpoint:
+        endpoint, region = self.endpoint, self._state.region_of(bucket)
         if self._is_aws and region is not None:  # a store that was named by its URL is never left
-            endpoint = Endpoint.from_url(aws_endpoint(region), self.settings.addressing_style)
-        return endpoint.target(request.bucket, request.key, request.query)
+            return Endpoint.from_url(aws_endpoint(region), self.settings.addressing_style)
+        return endpoint
+
+    def _target(self, request: Request) -> Target:
+        return self._endpoint_of(request.bucket).target(request.bucket, request.key, request.query)
 
     def attempt(self, call: Call, scope: CancelScope) -> Response | Failed:
         """One attempt; a pooled connection that the server had closed costs a second sending, not an attempt."""
@@ -318,8 +321,9 @@ class Attempts:
         Raises:
             Cancelled: `scope` was raised.
         """
-        targets = [self._target(request) for request in requests]
         first, deadline = requests[0], self.settings.retries.deadline
+        bucket = first.bucket or ""
+        targets = self._endpoint_of(bucket).targets(bucket, [request.key for request in requests])
         # An object that arrives late could replace a later one's, so that only what is read is asked for twice.
         patience = self._pace.patience(first.operation, expected) if first.method == "GET" else None
         limits: list[tuple[float, Callable[[], bool]]] = [] if deadline is None else [(deadline, lambda: True)]

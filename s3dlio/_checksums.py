@@ -64,7 +64,10 @@ class Algorithm:
             BufferError: a segment is not contiguous.
         """
         if not self.composite:
-            return functools.reduce(lambda crc, segment: self.update(segment, crc), segments, 0)
+            update, crc = getattr(_native(), self.name), 0
+            for segment in segments:
+                crc = update(segment, crc)
+            return crc
         digest = hashlib.new(self.name, usedforsecurity=False)
         for segment in segments:
             digest.update(segment)

@@ -66,7 +66,7 @@ def heads(
     """The heads of requests of one method, host and region that name the same headers, signed for one instant."""
     first, target = requests[0], targets[0]
     written = [_headers(request) for request in requests]
-    varying = [name for name, value in written[0].items() if any(one[name] != value for one in written)]
+    varying = [name for name in written[0] if len({one[name] for one in written}) > 1]
     same = {"host": target.host_header, "user-agent": user_agent}
     same.update((name, value) for name, value in written[0].items() if name not in varying)
     alike = None

@@ -37,8 +37,7 @@ class UploadInfo(Mapping[str, Any]):
     upload_id: str | None
 
     def __init__(self, **values: Any) -> None:
-        for name in self._FIELDS:
-            setattr(self, name, values[name])
+        self.__dict__.update({name: values[name] for name in self._FIELDS})
 
     @property
     def e_tag(self) -> str:
