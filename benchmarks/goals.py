@@ -286,8 +286,8 @@ def _most(runs: Sequence[Run]) -> float:
 def _flat(work: str, part_mib: int, sizes: dict[str, list[Run]]) -> Verdict:
     """From the smallest size to the largest, within (max_in_flight + 2) x part_size, the formula of a writer.
 
-    No run may go beyond the formula. Whether it is flat is said by medians: how much of the formula an upload of few
-    parts ever needs is a matter of timing, and the most of some runs an accident.
+    No run may go beyond the formula. Whether it is flat is said by medians, for how much of the formula is ever needed
+    is a matter of timing, and the most of some runs an accident.
     """
     bound = (IN_FLIGHT + 2) * part_mib
     names = list(sizes)

@@ -157,7 +157,8 @@ class Assembler:
         self.waiting += length
 
     def _cut(self) -> Part:
-        part = self.finish()
+        # The length is one number for all full parts, of which 10,000 may be remembered.
+        part = Part(self.number, self.offset, self.part_size, tuple(self._segments))
         self._segments = []
         self.number += 1
         self.offset += part.length

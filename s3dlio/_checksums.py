@@ -75,12 +75,12 @@ class Algorithm:
 
     def of_parts(self, parts: Iterable[tuple[int, int]]) -> str:
         """What S3 reports of a multipart object: from each part's value and length in bytes, in their order."""
-        known = list(parts)
         if self.composite:
-            digests = b"".join(value.to_bytes(self.bits // 8, "big") for value, _ in known)
-            return f"{self.encode(self.of([digests]))}-{len(known)}"
-        total = known[0][0]
-        for value, length in known[1:]:
+            digests = [value.to_bytes(self.bits // 8, "big") for value, _ in parts]
+            return f"{self.encode(self.of(digests))}-{len(digests)}"
+        known = iter(parts)
+        total, _ = next(known)
+        for value, length in known:
             total = self.combine(total, value, length)
         return self.encode(total)
 

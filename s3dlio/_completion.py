@@ -44,7 +44,8 @@ class Completion:
         self._location = location
         self._uri = format_uri(*location)
         self._upload_id = upload_id
-        self._parts = dict(sorted(parts.items()))
+        self._parts = parts
+        self._numbers = sorted(parts)
         self._config = config
         self._algorithm = algorithm
         self._total = sum(part.length for part in parts.values())
@@ -74,7 +75,7 @@ class Completion:
         return stored._replace(checksum=None if self._checksum is None else self._checksum.value)
 
     def _complete(self) -> Stored:
-        listed = [self._listed(number, part) for number, part in self._parts.items()]
+        listed = (self._listed(number, self._parts[number]) for number in self._numbers)
         stored = _operations.complete_upload(
             self._service, self._location, self._upload_id, listed, self._config, self._checksum, self._total,
             self._published,
@@ -87,8 +88,9 @@ class Completion:
     def _combined(self) -> Checksum | None:
         if self._algorithm is None:
             return None
-        parts = [(part.crc, part.length) for part in self._parts.values() if part.crc is not None]
-        return Checksum(self._algorithm, self._algorithm.of_parts(parts))
+        parts = (self._parts[number] for number in self._numbers)
+        known = ((part.crc, part.length) for part in parts if part.crc is not None)
+        return Checksum(self._algorithm, self._algorithm.of_parts(known))
 
     def _listed(self, number: int, part: StoredPart) -> CompletedPart:
         algorithm = self._algorithm
@@ -117,7 +119,7 @@ class Completion:
     def _expected_etag(self) -> str | None:
         """What S3 calls an object of these parts: the MD5 of their MD5s, and their number."""
         try:
-            digests = b"".join(bytes.fromhex(part.etag) for part in self._parts.values())
+            digests = b"".join(bytes.fromhex(self._parts[number].etag) for number in self._numbers)
         except ValueError:  # encrypted parts have other ETags
             return None
         return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(self._parts)}"
@@ -130,7 +132,8 @@ class Completion:
             return False
         listed = {part.number: part for part in parts}
         adopted: dict[int, StoredPart] = {}
-        for number, part in self._parts.items():
+        for number in self._numbers:
+            part = self._parts[number]
             found = listed.get(number)
             if found is None or found.size != part.length:
                 return False

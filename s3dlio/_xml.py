@@ -8,6 +8,7 @@ Documents: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Types_Amazon_Simp
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -238,13 +239,19 @@ def parse_list_buckets(data: bytes) -> BucketsPage:
 
 
 def complete_document(parts: Iterable[CompletedPart]) -> bytes:
-    """The body of CompleteMultipartUpload; parts in ascending order of their numbers."""
-    lines = []
+    """The body of CompleteMultipartUpload; parts in ascending order of their numbers.
+
+    It grows with each of up to 10,000 parts, and nothing beside it does.
+    """
+    begin, end = _tags("CompleteMultipartUpload")
+    document = io.BytesIO()
+    document.write(begin.encode())
     for number, etag, checksum in parts:
         named = "" if checksum is None else _element(*checksum)
         quoted = _element("ETag", f'"{etag}"')
-        lines.append(f"<Part><PartNumber>{number}</PartNumber>{quoted}{named}</Part>")
-    return _document("CompleteMultipartUpload", "".join(lines))
+        document.write(f"<Part><PartNumber>{number}</PartNumber>{quoted}{named}</Part>".encode())
+    document.write(end.encode())
+    return document.getvalue()
 
 
 def delete_document(keys: Iterable[str], *, quiet: bool = True) -> bytes:
@@ -265,7 +272,12 @@ def create_bucket_document(region: str) -> bytes:
 
 
 def _document(name: str, content: str) -> bytes:
-    return f'<{name} xmlns="{_NAMESPACE}">{content}</{name}>'.encode()
+    begin, end = _tags(name)
+    return f"{begin}{content}{end}".encode()
+
+
+def _tags(name: str) -> tuple[str, str]:
+    return f'<{name} xmlns="{_NAMESPACE}">', f"</{name}>"
 
 
 def _element(name: str, text: str) -> str:

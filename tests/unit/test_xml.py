@@ -1,5 +1,6 @@
 """`_xml`: documents as stores send them, documents as stores read them, and what is refused."""
 
+import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, datetime
 from urllib.parse import quote_plus
@@ -152,6 +153,18 @@ def test_the_document_of_a_completion_is_what_s3_documents() -> None:
         b'<Part><PartNumber>2</PartNumber><ETag>"bb"</ETag><ChecksumCRC32>AAAAAA==</ChecksumCRC32></Part>'
         b"</CompleteMultipartUpload>"
     )
+
+
+def test_the_document_of_many_parts_is_made_in_little_more_memory_than_it_has() -> None:
+    parts = (CompletedPart(number, f"{number:032x}", ("ChecksumCRC64NVME", "AAAAAAAAAAA=")) for number in range(10_000))
+    tracemalloc.start()
+    try:
+        document = _xml.complete_document(parts)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert document.count(b"<Part>") == 10_000
+    assert peak < 1.5 * len(document)
 
 
 @patient
