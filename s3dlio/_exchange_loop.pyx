@@ -211,6 +211,8 @@ cdef class ExchangeLoop:
     cdef void _drive(self) noexcept nogil:
         """Rounds of poll and steps."""
         cdef Py_ssize_t i
+        cdef State* one
+        cdef int64_t now
         cdef bint idle
         while True:
             self._accept()
@@ -220,10 +222,12 @@ cdef class ExchangeLoop:
             idle = self._sleep()
             if idle and self._ended_count:
                 return
+            now = now_ns()
             for i in range(self._active_count):
-                if self._polls[i + 1].revents or self._active[i].more:
-                    step(self._active[i], self._polls[i + 1].revents)
-            self._check_deadlines()
+                one = self._active[i]
+                if self._polls[i + 1].revents or one.more or (one.look and one.look <= now):
+                    step(one, self._polls[i + 1].revents)
+            self._check_deadlines(now)
             if self._polls[0].revents:
                 drain(self._wake_read)  # before the flags are looked at, which were raised before it rang
 
@@ -295,8 +299,7 @@ cdef class ExchangeLoop:
             PyThread_release_lock(one.done)
         self._active_count = kept
 
-    cdef void _check_deadlines(self) noexcept nogil:
-        cdef int64_t now = now_ns()
+    cdef void _check_deadlines(self, int64_t now) noexcept nogil:
         cdef Py_ssize_t i
         for i in range(self._active_count):
             if self._active[i].outcome == PENDING:
@@ -318,6 +321,8 @@ cdef class ExchangeLoop:
             more = more or one.more
             if one.deadline and (first == 0 or one.deadline < first):
                 first = one.deadline
+            if one.look and (first == 0 or one.look < first):
+                first = one.look
         timeout = 0 if more else _milliseconds_until(first)
         if self._ended_count and (timeout < 0 or timeout > IDLE_MILLISECONDS):
             timeout = IDLE_MILLISECONDS

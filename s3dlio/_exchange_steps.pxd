@@ -41,6 +41,14 @@ cdef extern from *:
 
     static ssize_t receive(int fd, void *to, size_t length) { return recv(fd, to, length, MSG_DONTWAIT); }
 
+    /* Has poll call a socket readable only once so many bytes are there, or it has ended. Other systems than Linux may
+     * wait for more than a receive buffer takes. */
+    static void set_low_water(int fd, int bytes) {
+    #ifdef __linux__
+        setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof bytes);
+    #endif
+    }
+
     static void ring(int fd) {
         const long long one = 1;
         if (write(fd, &one, sizeof one) < 0) {}  /* a full pipe or counter rings already */
@@ -53,6 +61,7 @@ cdef extern from *:
     int POLLOUT
     int64_t now_ns() noexcept nogil
     ssize_t send_gathered(int fd, iovec* iov, int count) noexcept nogil
+    void set_low_water(int fd, int bytes) noexcept nogil
     ssize_t receive(int fd, void* to, size_t length) noexcept nogil
     void ring(int fd) noexcept nogil
 
@@ -81,6 +90,13 @@ cdef enum:
     STEP_BUDGET = 4 << 20
     # Far below every system's IOV_MAX.
     IOV_BATCH = 64
+    # A large body is received when so much of it is there: MinIO's download takes a fifth less CPU time of the client,
+    # for 2,000 instead of 4,000 wake-ups a GiB. A TLS transport may hold so much that poll will never see.
+    LARGE_BODY = 1 << 20
+    LOW_WATER = 512 << 10
+    MOST_HELD = 256 << 10
+    # What is there of one that comes slowly is received after so many milliseconds all the same.
+    LONGEST_SPARING = 100
     # The bodies of a series lie apart by whole cache lines, so that every element type finds them aligned.
     PLACE_ALIGNMENT = 64
 
@@ -147,6 +163,8 @@ cdef struct State:
     int64_t first_byte_timeout
     int64_t idle_timeout
     int64_t deadline
+    int low_water              # bytes without which poll does not call the socket readable; 0 for the usual one
+    int64_t look               # when to receive what is there all the same; 0 for never
     bint no_body
     bint pause
     bint early
@@ -361,6 +379,24 @@ cdef inline void begin_body(State* s) noexcept nogil:
     s.wants = POLLIN
     s.more = s.buffered
     progress(s, s.idle_timeout)
+    _spare(s, length - came)
+
+
+cdef inline void _spare(State* s, size_t left) noexcept nogil:
+    """Asks for fewer, larger pieces of a large body; `left` bytes of it are still to come."""
+    cdef int wanted = 0
+    if <size_t>s.head.content_length < LARGE_BODY:
+        return
+    if not s.buffered:
+        wanted = <int>left if left < LOW_WATER else LOW_WATER
+    elif left >= LOW_WATER + MOST_HELD:
+        wanted = LOW_WATER
+    if wanted != s.low_water:
+        set_low_water(s.fd, wanted if wanted else 1)
+        s.low_water = wanted
+    s.look = now_ns() + LONGEST_SPARING * <int64_t>1000000 if wanted else 0
+    if wanted and s.deadline and s.look > s.deadline:
+        s.look = s.deadline
 
 
 cdef inline void _step_body(State* s, int events) noexcept nogil:
@@ -381,6 +417,7 @@ cdef inline void _step_body(State* s, int events) noexcept nogil:
         moved += n
     if moved or (s.buffered and events & POLLIN):
         progress(s, s.idle_timeout)
+    _spare(s, length - s.received)
     if s.received == length:
         s.outcome = COMPLETE
 
