@@ -216,7 +216,8 @@ def races() -> list[Race]:
         for ours in PUTS:
             for which, who in (("best peer, by its defaults", PEERS), (told, TOLD)):
                 add(store, ours, which, PUTS, who, faster(1), cheaper(cpu))
-        add(store, "get-ranged", "best peer", ["get", "get-ranged"], PEERS, faster(1), cheaper(cpu))
+        for ours in ("get", "get-ranged"):  # the default, and what is faster
+            add(store, ours, "best peer", ["get", "get-ranged"], PEERS, faster(1), cheaper(cpu))
     return found
 
 
