@@ -204,7 +204,7 @@ class Endpoint:
             ConfigurationError: the style is ``virtual`` and the bucket's name cannot be part of a host name.
         """
         origin, path = self._place(bucket)
-        if key:
+        if key or (bucket is not None and origin.host != self.host):
             path = f"{path}/{encode_key(key)}"
         return Target(origin, _host_header(origin), path or "/", encode_query(query))
 

@@ -265,12 +265,20 @@ def test_only_the_default_port_is_left_out_of_the_host_header(url: str, host_hea
         (AWS, "path", "bucket", "/bucket"),
         ("https://h/base", "path", None, "/base"),
         ("https://h/base", "path", "bucket", "/base/bucket"),
+        ("https://h/base", "virtual", "bucket", "/base/"),
     ],
 )
 def test_a_target_without_a_key_names_the_bucket_or_the_service(
     url: str, style: str, bucket: str | None, path: str
 ) -> None:
     assert Endpoint.from_url(url, style).target(bucket).path == path
+
+
+@pytest.mark.parametrize(("url", "style"), [(AWS, "auto"), (AWS, "path"), ("https://h/base", "virtual")])
+@pytest.mark.parametrize("bucket", ["bucket", "my.bucket"])
+def test_targets_of_many_keys_are_those_of_each(url: str, style: str, bucket: str) -> None:
+    endpoint, keys = Endpoint.from_url(url, style), ["k", "a b/é", "/leading", "a//b", "?#%", "."]
+    assert endpoint.targets(bucket, keys) == [endpoint.target(bucket, key) for key in keys]
 
 
 @pytest.mark.parametrize("key", ["/leading", "a//b", "../../other/secret", "."])
