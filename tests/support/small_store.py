@@ -40,7 +40,8 @@ class Peer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.script: Script = lambda *_: None
         self.requests: list[tuple[str, str, dict[str, str]]] = []
-        self.parts: dict[int, bytes] = {}
+        self.parts: dict[int, bytes] = {}  # of the upload that was created last
+        self.parts_of: dict[str, dict[int, bytes]] = {}
         self.objects: dict[str, bytes] = {}
         self.uploads = 0
         self.lock = threading.Lock()
@@ -62,17 +63,18 @@ class Peer(ThreadingHTTPServer):
 
     def ordinary(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Reply:
         name, _, query = path.partition("?")
-        part = re.search(r"partNumber=(\d+)", query)
+        part, upload = re.search(r"partNumber=(\d+)", query), re.search(r"uploadId=([^&]*)", query)
         if method == "POST" and query == "uploads=":
-            self.uploads += 1
-            return 200, {}, b"<InitiateMultipartUploadResult><UploadId>u1</UploadId></InitiateMultipartUploadResult>"
+            return self.create()
+        # A part of an upload that was interrupted may arrive when the next one is under way.
+        parts = self.parts_of.get(upload[1], self.parts) if upload else self.parts
         if method == "PUT" and part:
             with self.lock:
-                self.parts[int(part[1])] = body
+                parts[int(part[1])] = body
             return 200, {"ETag": f'"part{part[1]}"'}, b""
         if method == "POST":
-            self.objects[name] = b"".join(self.parts[n] for n in sorted(self.parts))
-            tag = f"<ETag>&quot;x-{len(self.parts)}&quot;</ETag>"
+            self.objects[name] = b"".join(parts[n] for n in sorted(parts))
+            tag = f"<ETag>&quot;x-{len(parts)}&quot;</ETag>"
             return 200, {}, f"<CompleteMultipartUploadResult>{tag}</CompleteMultipartUploadResult>".encode()
         if method == "DELETE":
             self.uploads -= 1
@@ -83,6 +85,14 @@ class Peer(ThreadingHTTPServer):
         if name not in self.objects or query.startswith("max-parts") or "uploadId" in query:
             return error(404, "NoSuchKey")
         return self.read(self.objects[name], headers)
+
+    def create(self) -> Reply:
+        with self.lock:
+            self.uploads += 1
+            upload = f"u{len(self.parts_of) + 1}"
+            self.parts = self.parts_of[upload] = {}
+        name = "InitiateMultipartUploadResult"
+        return 200, {}, f"<{name}><UploadId>{upload}</UploadId></{name}>".encode()
 
     def read(self, data: bytes, headers: dict[str, str]) -> Reply:
         told = {"ETag": '"tag"', "x-amz-checksum-crc64nvme": crc(data), "x-amz-checksum-type": "FULL_OBJECT"}
