@@ -139,8 +139,15 @@ class MinioPlace(Place):
         return [StoredVersion(version_id, self._read(key, version_id)) for version_id in named]
 
     def _read(self, key: str, version_id: str) -> bytes:
-        body: bytes = self._boto3.get_object(Bucket=self.bucket, Key=key, VersionId=version_id)["Body"].read()
-        return body
+        from botocore.exceptions import ResponseStreamingError
+
+        while True:
+            try:
+                found = self._boto3.get_object(Bucket=self.bucket, Key=key, VersionId=version_id)
+                body: bytes = found["Body"].read()
+                return body
+            except ResponseStreamingError:  # the server was killed in the middle of it, which boto3 does not repeat
+                continue
 
     def uploads(self, keys: list[str]) -> list[LeftUpload]:
         """By key, for MinIO lists others only until it is started again; and on its disk, where none can hide."""
