@@ -322,8 +322,7 @@ class Attempts:
             Cancelled: `scope` was raised.
         """
         first, deadline = requests[0], self.settings.retries.deadline
-        bucket = first.bucket or ""
-        targets = self._endpoint_of(bucket).targets(bucket, [request.key for request in requests])
+        targets = self._endpoint_of(first.bucket).targets(first.bucket, [request.key for request in requests])
         # An object that arrives late could replace a later one's, so that only what is read is asked for twice.
         patience = self._pace.patience(first.operation, expected) if first.method == "GET" else None
         limits: list[tuple[float, Callable[[], bool]]] = [] if deadline is None else [(deadline, lambda: True)]

@@ -7,7 +7,7 @@ is completed by a HEAD. Called by `_upload` once all parts are stored; it keeps 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from . import _operations
@@ -45,7 +45,6 @@ class Completion:
         self._uri = format_uri(*location)
         self._upload_id = upload_id
         self._parts = parts
-        self._numbers = sorted(parts)
         self._config = config
         self._algorithm = algorithm
         self._total = sum(part.length for part in parts.values())
@@ -74,8 +73,12 @@ class Completion:
             raise ChecksumMismatchError(f"{self._uri}: {wrong}; {fate}")
         return stored._replace(checksum=None if self._checksum is None else self._checksum.value)
 
+    def _in_order(self) -> Iterator[tuple[int, StoredPart]]:
+        """Number and part, without a second table of up to 10,000 of them."""
+        return ((number, self._parts[number]) for number in sorted(self._parts))
+
     def _complete(self) -> Stored:
-        listed = (self._listed(number, self._parts[number]) for number in self._numbers)
+        listed = (self._listed(number, part) for number, part in self._in_order())
         stored = _operations.complete_upload(
             self._service, self._location, self._upload_id, listed, self._config, self._checksum, self._total,
             self._published,
@@ -88,8 +91,7 @@ class Completion:
     def _combined(self) -> Checksum | None:
         if self._algorithm is None:
             return None
-        parts = (self._parts[number] for number in self._numbers)
-        known = ((part.crc, part.length) for part in parts if part.crc is not None)
+        known = ((part.crc, part.length) for _, part in self._in_order() if part.crc is not None)
         return Checksum(self._algorithm, self._algorithm.of_parts(known))
 
     def _listed(self, number: int, part: StoredPart) -> CompletedPart:
@@ -119,7 +121,7 @@ class Completion:
     def _expected_etag(self) -> str | None:
         """What S3 calls an object of these parts: the MD5 of their MD5s, and their number."""
         try:
-            digests = b"".join(bytes.fromhex(self._parts[number].etag) for number in self._numbers)
+            digests = b"".join(bytes.fromhex(part.etag) for _, part in self._in_order())
         except ValueError:  # encrypted parts have other ETags
             return None
         return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(self._parts)}"
@@ -132,8 +134,7 @@ class Completion:
             return False
         listed = {part.number: part for part in parts}
         adopted: dict[int, StoredPart] = {}
-        for number in self._numbers:
-            part = self._parts[number]
+        for number, part in self._in_order():
             found = listed.get(number)
             if found is None or found.size != part.length:
                 return False

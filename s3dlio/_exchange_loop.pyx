@@ -307,7 +307,7 @@ cdef class ExchangeLoop:
 
     cdef bint _sleep(self) noexcept nogil:
         """Polls until something is ready or the first deadline has passed; True where nothing happened for long."""
-        cdef int64_t first = 0
+        cdef int64_t due, first = 0
         cdef bint more = False
         cdef Py_ssize_t i
         cdef State* one
@@ -319,10 +319,9 @@ cdef class ExchangeLoop:
             self._polls[i + 1].fd = one.fd
             self._polls[i + 1].events = <short>one.wants
             more = more or one.more
-            if one.deadline and (first == 0 or one.deadline < first):
-                first = one.deadline
-            if one.look and (first == 0 or one.look < first):
-                first = one.look
+            due = one.look if one.look else one.deadline  # a look is never later
+            if due and (first == 0 or due < first):
+                first = due
         timeout = 0 if more else _milliseconds_until(first)
         if self._ended_count and (timeout < 0 or timeout > IDLE_MILLISECONDS):
             timeout = IDLE_MILLISECONDS

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import trustme
+
 from s3dlio._drivers import drivers
 from s3dlio._exchange import Exchange
 
@@ -76,6 +78,15 @@ class Peers:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Of a server and of a client that trusts it."""
+    authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority.issue_cert("localhost", key_type=trustme.KeyType.ECDSA).configure_cert(server)
+    authority.configure_trust(client)
+    return server, client
 
 
 def read_head(sock: socket.socket) -> bytes:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
-import trustme
-from peers import HELLO, Peers, Script, answer, patterned, read_head, run, start
+from peers import HELLO, Peers, Script, answer, contexts, patterned, read_head, run, start
 
 from s3dlio import _tls
 from s3dlio._exchange import Outcome
@@ -25,15 +23,9 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems are
 
 @pytest.fixture(params=["plain", "tls", "tls-by-methods"])
 def peers(request: pytest.FixtureRequest) -> Iterator[Peers]:
-    contexts: tuple[ssl.SSLContext, ...] = ()
-    if request.param != "plain":
-        authority = trustme.CA()
-        contexts = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        authority.issue_cert("localhost").configure_cert(contexts[0])
-        authority.configure_trust(contexts[1])
     _tls.without_gil(request.param != "tls-by-methods")
     try:
-        with Peers(*contexts) as opened:
+        with Peers(*(() if request.param == "plain" else contexts())) as opened:
             yield opened
     finally:
         _tls.without_gil(True)

@@ -13,10 +13,9 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from peers import Peers, patterned, resume
+from peers import Peers, contexts, patterned, resume
 
 from s3dlio import _tls
 from s3dlio._drivers import drivers
@@ -29,11 +28,7 @@ MIB = 1 << 20
 
 @pytest.fixture(scope="module")
 def tls() -> Contexts:
-    authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
-    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    authority.issue_cert("localhost", key_type=trustme.KeyType.ECDSA).configure_cert(server)
-    authority.configure_trust(client)
-    return server, client
+    return contexts()
 
 
 @pytest.fixture(scope="module", params=["plain", "tls"])

@@ -9,7 +9,6 @@ import ssl
 from collections.abc import Iterator
 
 import pytest
-import trustme
 from peers import (
     HELLO,
     REFUSAL,
@@ -18,6 +17,7 @@ from peers import (
     Script,
     answer,
     answer_and_close,
+    contexts,
     patterned,
     read_exactly,
     read_head,
@@ -32,12 +32,9 @@ from s3dlio._exchange import Outcome
 NO_CONTENT = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
-def contexts(version: ssl.TLSVersion) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Of a server and of a client that trusts it."""
-    authority = trustme.CA()
-    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    authority.issue_cert("localhost").configure_cert(server)
-    authority.configure_trust(client)
+def contexts_of(version: ssl.TLSVersion) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Of a server and of a client that trusts it and speaks this version only."""
+    server, client = contexts()
     client.minimum_version = client.maximum_version = version
     return server, client
 
@@ -49,7 +46,7 @@ WAYS = [(ssl.TLSVersion.TLSv1_2, True), (ssl.TLSVersion.TLSv1_3, True), (ssl.TLS
 def both_contexts(request: pytest.FixtureRequest) -> Iterator[tuple[ssl.SSLContext, ssl.SSLContext]]:
     version, without_gil = request.param
     _tls.without_gil(without_gil)
-    yield contexts(version)
+    yield contexts_of(version)
     _tls.without_gil(True)
 
 
@@ -60,7 +57,7 @@ def peers(both_contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> Iterator[Peer
 
 
 def test_openssl_is_found_beneath_a_connected_socket() -> None:
-    with Peers(*contexts(ssl.TLSVersion.TLSv1_3)) as peers:
+    with Peers(*contexts_of(ssl.TLSVersion.TLSv1_3)) as peers:
         sock = peers.connect(answer(HELLO))
         assert _tls.without_gil(True)
         assert _tls.TlsTransport(sock).native
@@ -130,7 +127,7 @@ def test_an_answer_in_one_byte_records_is_read(peers: Peers) -> None:
 
 
 def test_session_tickets_that_come_during_a_send_are_no_answer() -> None:
-    server, client = contexts(ssl.TLSVersion.TLSv1_3)
+    server, client = contexts_of(ssl.TLSVersion.TLSv1_3)
     server.num_tickets = 16
     body = patterned(8 << 20)
     digests: list[str] = []
