@@ -72,7 +72,12 @@ cdef extern from *:
     static int ssl_error(void *s, int result) { return openssl.get_error(s, result); }
     static int ssl_fd(void *s) { return openssl.get_fd(s); }
     static int ssl_has_pending(void *s) { return openssl.has_pending(s); }
-    static unsigned long ssl_reason(void) { return openssl.peek_error(); }
+    /* The first error of this thread's; none stays for whoever asks next, CPython's own calls among them. */
+    static unsigned long ssl_take_reason(void) {
+        unsigned long code = openssl.peek_error();
+        openssl.clear_error();
+        return code;
+    }
     static void ssl_text(unsigned long code, char *to, size_t n) { openssl.error_string(code, to, n); }
 
     /* Whole records may go out one by one, and what comes is read in larger pieces than a record. */
@@ -90,7 +95,7 @@ cdef extern from *:
     int ssl_error(void* s, int result) noexcept nogil
     int ssl_fd(void* s) noexcept nogil
     int ssl_has_pending(void* s) noexcept nogil
-    unsigned long ssl_reason() noexcept nogil
+    unsigned long ssl_take_reason() noexcept nogil
     void ssl_text(unsigned long code, char* to, size_t n) noexcept nogil
     void ssl_prepare(void* s, size_t buffer_length) noexcept nogil
 
@@ -259,15 +264,16 @@ cdef ssize_t _stopped(State* s, int result, bint sending) noexcept nogil:
     """What a call means that moved nothing; 0 for the end of the stream."""
     cdef int failure = errno
     cdef int kind = ssl_error(s.transport, result)
+    cdef unsigned long reason = ssl_take_reason()
     if kind == ERROR_WANT_READ:
         s.wants = POLLIN | POLLOUT if s.phase == SENDING and not sending else POLLIN
         return WAIT
     if kind == ERROR_WANT_WRITE:
         s.wants = POLLIN | POLLOUT
         return WAIT
-    if kind == ERROR_SSL and ssl_reason() & REASON_MASK != REASON_UNEXPECTED_EOF:
+    if kind == ERROR_SSL and reason & REASON_MASK != REASON_UNEXPECTED_EOF:
         s.error = 0
-        s.transport_error = ssl_reason()
+        s.transport_error = reason
         return FAILED
     if kind == ERROR_SYSCALL and failure != 0:
         s.error = failure

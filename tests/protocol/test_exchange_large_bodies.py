@@ -128,3 +128,24 @@ def test_a_peer_that_closes_within_a_large_body_is_noticed(peers: Peers, sent: i
     exchange = run(peers.connect(script), into=bytearray(4 * SIZE))
     assert exchange.outcome in (Outcome.CLOSED_IN_RESPONSE, Outcome.RECEIVE_ERROR)
     assert exchange.body_received == sent
+
+
+def test_a_connection_that_broke_says_nothing_of_the_next_one_on_its_thread() -> None:
+    """OpenSSL keeps errors by thread, and CPython takes the first that it finds for that of its own call."""
+
+    def broken(sock: socket.socket) -> None:
+        read_head(sock)
+        sock.sendall(HEAD % (4 * SIZE) + bytes(2 * SIZE))
+
+    both = contexts()
+    try:
+        for _ in range(30):
+            _tls.without_gil(True)
+            with Peers(*both) as natively:
+                assert run(natively.connect(broken), into=bytearray(4 * SIZE)).body_received == 2 * SIZE
+            _tls.without_gil(False)
+            with Peers(*both) as by_methods:
+                exchange = run(by_methods.connect(answer(b"", HELLO[:20], HELLO[20:], pause=0.02)))
+                assert (exchange.outcome, exchange.body_bytes) == (Outcome.COMPLETE, b"hello")
+    finally:
+        _tls.without_gil(True)
