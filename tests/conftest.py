@@ -191,6 +191,20 @@ def no_secret_is_logged() -> Iterator[None]:
     assert handler.found == []
 
 
+@pytest.fixture
+def held_before() -> int:
+    """Bytes of the pool that are out before the test, less what earlier tests left to the collector or to threads that
+    were still on their way out: a test that compares with it must not see those bytes go meanwhile."""
+    from s3dlio import _payload
+
+    deadline = time.monotonic() + 10
+    gc.collect()
+    while _payload.pool().in_use_bytes and time.monotonic() < deadline:
+        time.sleep(0.01)
+        gc.collect()
+    return _payload.pool().in_use_bytes
+
+
 def _descriptors() -> list[str]:
     """What every descriptor of this process is open on."""
     found = []
