@@ -30,11 +30,10 @@ def peer(request: pytest.FixtureRequest, authority: Authority) -> Iterator[Peer]
         yield opened
     left = [thread.name for thread in set(threading.enumerate()) - threads if thread.name.startswith("peer")]
     assert not left, f"the peer left threads: {left}"
-    if open_sockets() > sockets:
-        gc.collect()  # the traceback of an expected error may hold the client that it came through
     deadline = time.monotonic() + 10
     while open_sockets() > sockets:  # a worker may be about to close what was cancelled
         assert time.monotonic() < deadline, "sockets were left open"
+        gc.collect()  # the traceback of an expected error may hold the client that it came through
         threading.Event().wait(0.01)
 
 
