@@ -39,6 +39,11 @@ log = logging.getLogger("s3dlio")
 USER_AGENT = "s3dlio"
 # Seconds between two looks at which of two exchanges has ended.
 RACE_SLICE = 0.01
+# A body from this many bytes on is followed while it comes, with seconds between two looks that depend on whether few
+# bytes have come meanwhile: many downloads beside each other must not wake this process too often.
+FOLLOWED = 16 << 20
+FEW_BYTES = 4 << 20
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.002, 0.1
 
 
 class Attempts:
@@ -158,7 +163,10 @@ class Attempts:
         assert request.on_head is not None
         request.into = request.on_head(head) if good else None
         exchange.continue_into(request.into)
-        in_time = _run(exchange, call.left)
+        if request.on_bytes is not None and request.into is not None and len(request.into) >= FOLLOWED:
+            in_time = _run_followed(exchange, call, request.on_bytes)
+        else:
+            in_time = _run(exchange, call.left)
         if good and exchange.outcome == Outcome.COMPLETE:
             self._pace.record(request.operation, 0, first_byte, exchange.body_received)
         return in_time
@@ -421,6 +429,20 @@ def _run(exchange: Exchange, timeout: float | None, *, cancel: bool = True) -> b
     if not in_time and cancel:
         _end(exchange)
     return in_time
+
+
+def _run_followed(exchange: Exchange, call: Call, on_bytes: Callable[[int], None]) -> bool:
+    """Runs it like `_run`, to the call's deadline, and tells meanwhile how much of the body is there."""
+    pause, told = LONGEST_PAUSE, 0
+    while call.left is None or call.left > pause:
+        if _run(exchange, pause, cancel=False):
+            return True
+        there = exchange.body_received
+        came, told = there - told, there
+        if came:
+            on_bytes(there)
+        pause = max(pause / 2, SHORTEST_PAUSE) if came > FEW_BYTES else min(pause * 2, LONGEST_PAUSE)
+    return _run(exchange, call.left)
 
 
 def _end(exchange: Exchange) -> bool:

@@ -75,6 +75,7 @@ class Download:
         self._pending: list[Range] = []
         self._crew = _workers.Crew(self._changed)
         self._crcs: dict[int, tuple[int, int]] = {}
+        self._ahead = (0, 0)
         self._done = self._ranges_done = 0
         self._error: BaseException | None = None
 
@@ -119,6 +120,7 @@ class Download:
                 byte_range=asked,
                 version_id=self._version_id,
                 on_head=self._on_head,
+                on_bytes=self._on_bytes if self._verify else None,
                 cancel=self._scope,
                 before=self._before,
             )
@@ -155,8 +157,15 @@ class Download:
         if text is None:
             return None
         self._first_length = int(text)
+        self._ahead = (0, 0)
         self._plan(head, self._first_length)
         return self._place(0, self._first_length)
+
+    def _on_bytes(self, count: int) -> None:
+        """Computes the checksum of what came of the first answer: while it is warm, and while the rest comes."""
+        length, crc = self._ahead
+        if self._expected is not None and not self._expected.algorithm.composite:
+            self._ahead = count, self._expected.algorithm.update(self._place(length, count - length), crc)
 
     def _plan(self, head: ResponseHead, first_length: int) -> None:
         wanted = first_length
@@ -286,7 +295,10 @@ class Download:
         expected = self._expected
         crc = None
         if expected is not None and done.length and not expected.algorithm.composite:
-            crc = expected.algorithm.update(self._place(*done), 0)  # while the bytes are warm
+            ahead, crc = (0, 0) if done.offset else self._ahead
+            crc = expected.algorithm.update(
+                self._place(done.offset + ahead, done.length - ahead), crc
+            )  # while the bytes are warm
         with self._changed:
             if crc is not None:
                 self._crcs[done.offset] = (crc, done.length)

@@ -59,6 +59,8 @@ cdef extern from *:
     #include <sys/socket.h>
     #include <unistd.h>
 
+    static size_t published(const size_t *count) { return __atomic_load_n(count, __ATOMIC_ACQUIRE); }
+
     /* Dissolves a TCP association: what waits is dropped and the peer is sent a reset (connect(2), AF_UNSPEC). */
     static int dissolve(int fd) {
         struct sockaddr nowhere;
@@ -70,6 +72,7 @@ cdef extern from *:
     int PyThread_acquire_lock_timed(PyThread_type_lock, long long microseconds, int interruptible) nogil
     int getpid() noexcept nogil
     int dissolve(int fd) noexcept nogil
+    size_t published(const size_t* count) noexcept nogil
 
 # How long the main thread sleeps between two looks at pending signals, in seconds.
 cdef double SIGNAL_SLICE = 0.1
@@ -359,8 +362,8 @@ cdef class Exchange:
 
     @property
     def body_received(self):
-        """Bytes of the body that have come; it grows while the exchange runs."""
-        return self.s.received
+        """Bytes of the body that are in its place; it grows while the exchange runs."""
+        return published(&self.s.received)
 
     @property
     def sent(self):

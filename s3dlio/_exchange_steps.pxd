@@ -49,6 +49,9 @@ cdef extern from *:
     #endif
     }
 
+    /* Who sees a count sees the bytes too that it counts. */
+    static void publish(size_t *count, size_t value) { __atomic_store_n(count, value, __ATOMIC_RELEASE); }
+
     static void ring(int fd) {
         const long long one = 1;
         if (write(fd, &one, sizeof one) < 0) {}  /* a full pipe or counter rings already */
@@ -63,6 +66,7 @@ cdef extern from *:
     ssize_t send_gathered(int fd, iovec* iov, int count) noexcept nogil
     void set_low_water(int fd, int bytes) noexcept nogil
     ssize_t receive(int fd, void* to, size_t length) noexcept nogil
+    void publish(size_t* count, size_t value) noexcept nogil
     void ring(int fd) noexcept nogil
 
 # `_exchange.Outcome` repeats these for Python.
@@ -413,7 +417,7 @@ cdef inline void _step_body(State* s, int events) noexcept nogil:
         if n <= 0:
             s.outcome = RECEIVE_ERROR if n == FAILED else CLOSED_IN_RESPONSE
             return
-        s.received += n
+        publish(&s.received, s.received + n)
         moved += n
     if moved or (s.buffered and events & POLLIN):
         progress(s, s.idle_timeout)

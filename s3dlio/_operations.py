@@ -356,6 +356,7 @@ def get_object(
     if_match: str | None = None,
     version_id: str | None = None,
     on_head: Callable[[ResponseHead], Any] | None = None,
+    on_bytes: Callable[[int], None] | None = None,
     into: Any = None,
     cancel: CancelScope | None = None,
     before: Failed | None = None,
@@ -371,7 +372,14 @@ def get_object(
     if if_match is not None:
         headers["if-match"] = f'"{if_match}"'
     request = Request(
-        "GetObject", "GET", *location, query=_version(version_id), headers=headers, on_head=on_head, into=into
+        "GetObject",
+        "GET",
+        *location,
+        query=_version(version_id),
+        headers=headers,
+        on_head=on_head,
+        on_bytes=on_bytes,
+        into=into,
     )
     return service.call(request, cancel, before=before)
 

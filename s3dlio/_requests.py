@@ -72,6 +72,8 @@ class Request:
     Attributes:
         on_head: given the head of a 2xx answer before its body is read, returns where the body goes
             (a writable buffer) or None to have it as bytes; called once per attempt.
+        on_bytes: told meanwhile how many bytes of a large body are in the place that `on_head` gave, by the thread that
+            waits for them; an attempt after the first begins anew.
         into: a writable buffer for a 2xx body whose place is known beforehand.
         error_in_body: the store may begin its answer with 200 before it knows the outcome.
         settled: asked when an attempt of unknown outcome was followed by "not there any more", "there already" or a
@@ -88,6 +90,7 @@ class Request:
     body: Sequence[Any] = ()
     into: Any = None
     on_head: Callable[[ResponseHead], Any] | None = None
+    on_bytes: Callable[[int], None] | None = None
     error_in_body: bool = False
     settled: Callable[[], bool] | None = None
     settled_first: bool = False
