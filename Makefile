@@ -88,7 +88,7 @@ bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m benchmarks suite $(BENCH)
 
-# The same with every peer, every store and full sizes, in docs/performance: 45 minutes of a machine that does nothing else.
+# The same with every peer, every store and full sizes, in docs/performance: an hour of a machine that does nothing else.
 bench-full: $(STAMP) $(MINIO)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m benchmarks suite --full $(BENCH)

@@ -44,6 +44,7 @@ class Case:
         group: what belongs into one table or plot; "" where the operation says it.
         value: this case's place on that plot's axis.
         by: the contenders that run it; () for all of the workload.
+        loaded: what the library's code takes is there before memory is measured: a small object is stored first.
     """
 
     operation: str
@@ -58,6 +59,7 @@ class Case:
     group: str = ""
     value: str = ""
     by: tuple[str, ...] = ()
+    loaded: bool = False
 
     @property
     def writes(self) -> bool:

@@ -129,7 +129,10 @@ def main() -> None:
     """Prints one JSON object as its last line; any failure is a traceback and a non-zero status."""
     module = importlib.import_module(f"clients.with_{sys.argv[1]}")
     job = Job.of(json.loads(sys.argv[2]))
-    numbers, result = measure(transfers(module.Client(job), job), job)
+    client = module.Client(job)
+    if job.loaded:
+        client.load()
+    numbers, result = measure(transfers(client, job), job)
     print(json.dumps({"measured": True}), flush=True)
     if job.operation.startswith("get"):
         check(result, job)

@@ -22,7 +22,7 @@ QUICK_FOLDER = FOLDER / "quick"  # so that a short run never stands between the 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `suite`."""
-    parser.add_argument("--full", action="store_true", help="all workloads in full size: 45 minutes instead of 5")
+    parser.add_argument("--full", action="store_true", help="all workloads in full size: an hour instead of 5 minutes")
     parser.add_argument("--pairs", type=int, default=5, help="turns of all contenders (default 5)")
     parser.add_argument("--workloads", nargs="+", help="names of those to run (default: all)")
     parser.add_argument("--stores", nargs="+", choices=servers.STORES, help="those to run on (default: all)")

@@ -19,6 +19,7 @@ class Job:
     in_flight: int
     warmups: int
     repeats: int
+    loaded: bool
     endpoint: str | None
     bucket: str
     region: str

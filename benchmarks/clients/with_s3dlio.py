@@ -33,6 +33,10 @@ class Client:
             **self.job.writer_options,
         )
 
+    def load(self) -> None:
+        """Stores a small object, for which all of the library's code is loaded."""
+        s3dlio.put_bytes(self._uri("loaded/size-1"), b"1")
+
     def put_reserve(self, key: str, source: Any, *, fill: bool = True) -> None:
         """Reserves each part, fills it by one NumPy copy, and commits it."""
         import numpy as np
