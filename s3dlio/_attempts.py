@@ -438,10 +438,10 @@ def _run_followed(exchange: Exchange, call: Call, on_bytes: Callable[[int], None
         if _run(exchange, pause, cancel=False):
             return True
         there = exchange.body_received
-        came, told = there - told, there
-        if came:
+        if there > told:
             on_bytes(there)
-        pause = max(pause / 2, SHORTEST_PAUSE) if came > FEW_BYTES else min(pause * 2, LONGEST_PAUSE)
+        many, told = there - told > FEW_BYTES, there
+        pause = max(pause / 2, SHORTEST_PAUSE) if many else min(pause * 2, LONGEST_PAUSE)
     return _run(exchange, call.left)
 
 

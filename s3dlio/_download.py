@@ -147,6 +147,7 @@ class Download:
 
     def _on_head(self, head: ResponseHead) -> memoryview | None:
         """Learns size and version from the head of the first answer, makes room, and starts the other ranges."""
+        self._ahead = (0, 0)
         etag = _operations.bare_etag(head.headers.get("etag"))
         if self._etag is not None and etag != self._etag:
             raise self._changed_error(f"its ETag was {self._etag} and is {etag}")
@@ -157,7 +158,6 @@ class Download:
         if text is None:
             return None
         self._first_length = int(text)
-        self._ahead = (0, 0)
         self._plan(head, self._first_length)
         return self._place(0, self._first_length)
 
@@ -296,9 +296,8 @@ class Download:
         crc = None
         if expected is not None and done.length and not expected.algorithm.composite:
             ahead, crc = (0, 0) if done.offset else self._ahead
-            crc = expected.algorithm.update(
-                self._place(done.offset + ahead, done.length - ahead), crc
-            )  # while the bytes are warm
+            rest = self._place(done.offset + ahead, done.length - ahead)
+            crc = expected.algorithm.update(rest, crc)  # while the bytes are warm
         with self._changed:
             if crc is not None:
                 self._crcs[done.offset] = (crc, done.length)
