@@ -266,8 +266,8 @@ def memory(runs: Runs) -> list[Verdict]:
     }
     lent = {value: runs.select(operation="put-again", value=value, **even) for value in ("100 parts", "10,000 parts")}
     found = [
-        _flat(f"{where}: PUT, reserve, fill, commit, parts of 16 MiB", 16, reserved, 3_200),
-        _flat(f"{where}: PUT, write(copy=False), parts of 5 MiB", 5, lent, 10_000),
+        _flat(f"{where}: PUT, reserve, fill, commit, parts of 16 MiB", 16, reserved),
+        _flat(f"{where}: PUT, write(copy=False), parts of 5 MiB", 5, lent),
     ]
     grown = runs.select(operation="put-reserve", group="memory", value="50 GiB", contender="ours")
     work, goal = f"{where}: the first with parts that grow", "beside it"
@@ -284,19 +284,18 @@ def _most(runs: Sequence[Run]) -> float:
     return max(float(run[PEAK]) for run in runs)
 
 
-def _flat(work: str, part_mib: int, sizes: dict[str, list[Run]], parts: int) -> Verdict:
+def _flat(work: str, part_mib: int, sizes: dict[str, list[Run]]) -> Verdict:
     """From the smallest size to the largest, within (max_in_flight + 2) x part_size, the formula of a writer.
 
     No run may go beyond the formula. Whether it is flat is said by medians, for how much of the formula is ever needed
-    is a matter of timing, and the most of some runs an accident: that of the largest, of so many `parts`, may be one
-    buffer more, and 1 KiB for what Complete has to tell of each part.
+    is a matter of timing, and the most of some runs an accident: that of the largest may be one buffer more.
     """
     bound = (IN_FLIGHT + 2) * part_mib
     names = list(sizes)
     goal = f"<= {bound} MiB, medians flat from {names[0]} to {names[-1]}"
     if not all(sizes.values()):
         return Verdict(work, "formula", goal)
-    flat = _median(sizes[names[-1]], PEAK) <= _median(sizes[names[0]], PEAK) + part_mib + parts / 1024
+    flat = _median(sizes[names[-1]], PEAK) <= _median(sizes[names[0]], PEAK) + part_mib
     figure = ", ".join(_peaks(value, some) for value, some in sizes.items())
     reached = flat and max(map(_most, sizes.values())) <= bound
     return Verdict(work, "formula", goal, figure + _few(min(map(len, sizes.values()))), reached)

@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import pytest
-from behaviours import Drip
+from behaviours import CorruptResponse, Drip
 from marks import over_both
 from model import MIB
 from peer import Behaviour, Peer, Rule, Turn
@@ -38,12 +38,10 @@ def flipped(at: int) -> Behaviour:
     """A slow answer of which one byte is another."""
 
     def answer(turn: Turn) -> None:
-        reply = turn.serve()
-        body = bytearray(reply.body)
-        body[at] ^= 1
+        reply = CorruptResponse(at=at).alter(turn.serve())
         turn.send_head(reply)
-        for start in range(0, len(body), 5 * MIB):
-            turn.link.send(body[start : start + 5 * MIB])
+        for start in range(0, len(reply.body), 5 * MIB):
+            turn.link.send(reply.body[start : start + 5 * MIB])
             turn.pause(0.15)
 
     return answer
