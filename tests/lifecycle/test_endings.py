@@ -285,6 +285,7 @@ def test_an_interrupt_while_threads_are_being_started_ends_the_call(
 ) -> None:
     """Python itself waits for a thread to start, and is interrupted there: no task may be counted that never ran."""
     peer.objects["/b/k"] = bytes(9 << 16)
+    peer.script = lambda *_: time.sleep(0.3)  # so that no thread is free again before the last one is started
     code = BLOCKED[name][2]
     script = f"""
 real, count = threading.Thread.start, 0
