@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+from .clients.job import object_sizes
+
 MIB = 1 << 20
 # The content's period, which sources of operations that use their memory again are made of.
 PERIOD = 16385 * 4096
@@ -35,6 +37,7 @@ class Case:
         operation: a name of `OPERATIONS`.
         size: of each object.
         count: objects of one transfer.
+        mix: (size, count) of objects of several sizes, which one transfer has instead; of reads only.
         part_size: of uploads.
         range_size: of ranged downloads; None leaves it to the library.
         in_flight: requests at a time.
@@ -60,6 +63,7 @@ class Case:
     value: str = ""
     by: tuple[str, ...] = ()
     loaded: bool = False
+    mix: tuple[tuple[int, int], ...] = ()
 
     @property
     def writes(self) -> bool:
@@ -69,7 +73,12 @@ class Case:
     @property
     def moved(self) -> int:
         """Bytes of one transfer."""
-        return self.size * self.count
+        return sum(self.sizes)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Of each object of one transfer, in their order."""
+        return object_sizes(self.size, self.count, self.mix)
 
     @property
     def held(self) -> int:

@@ -97,7 +97,7 @@ def measure(make: Callable[[str], Callable[[], Any]], job: Job) -> tuple[dict[st
         result = transfer()
         seconds.append(time.perf_counter() - started)
     after = resource.getrusage(resource.RUSAGE_SELF)
-    moved, objects = job.size * job.count * job.repeats / GIB, job.count * job.repeats
+    moved, objects = sum(job.sizes) * job.repeats / GIB, len(job.sizes) * job.repeats
     user, system = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
     peak = memory("VmHWM")
     return {
@@ -117,12 +117,13 @@ def measure(make: Callable[[str], Callable[[], Any]], job: Job) -> tuple[dict[st
 def check(result: Any, job: Job) -> None:
     """Raises ValueError unless every object that was read is the pattern from its first byte on, in full."""
     period = pattern.make(pattern.PERIOD)
-    for one in result if job.operation == "get-many" else [result]:
-        if len(one) != job.size:
-            raise ValueError(f"{len(one)} bytes came and not {job.size}")
+    found, sizes = (result, job.sizes) if job.operation == "get-many" else ([result], job.sizes[-1:])
+    if len(found) != len(sizes):
+        raise ValueError(f"{len(found)} objects came and not {len(sizes)}")
+    for one, size in zip(found, sizes, strict=True):
+        if len(one) != size:
+            raise ValueError(f"{len(one)} bytes came and not {size}")
         pattern.check(one.tobytes() if hasattr(one, "pieces") else one, period)
-    if job.operation == "get-many" and len(result) != job.count:
-        raise ValueError(f"{len(result)} objects came and not {job.count}")
 
 
 def main() -> None:

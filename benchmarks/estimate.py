@@ -51,9 +51,10 @@ def of_process(contender: Contender, store: str, case: Case) -> float:
     kind = 0 if ours else 2 if contender.name.startswith(_SLOW) else 1
     limited = store == "nginx" and not case.ranged
     transfer = case.moved / GIB / (_SINGLE_LIMITED if limited else _SPEEDS[store][kind])
-    if case.count > 100 and not contender.is_floor:
+    count = len(case.sizes)
+    if count > 100 and not contender.is_floor:
         pace = 1 if kind == 2 and contender.name == "s3torchconnectorclient" else kind
-        transfer = max(case.moved / GIB / 4, case.count / _OBJECTS_PER_S[pace])
+        transfer = max(case.moved / GIB / 4, count / _OBJECTS_PER_S[pace])
     made = min(case.held, case.moved) / GIB * _PATTERN_S
     return _START_S + made + (case.warmups + case.repeats) * transfer
 

@@ -256,6 +256,38 @@ def thresholds(runs: Runs, store: str) -> list[Verdict]:
     return found
 
 
+# What the setting for ranges costs where no object reaches its threshold: nothing beyond chance.
+SAME = (faster(0.9, OBJECTS), cheaper(SAME_COST, CPU_OBJECT))
+# What a list of mixed sizes has to gain where each connection is limited to 50 MB/s: the 128 MiB that take 2.7 s by one
+# connection set the pace without ranges. Where nothing limits a connection it has to lose nothing.
+MIXED_GAIN = 2.0
+
+
+def settings(runs: Runs) -> list[Verdict]:
+    """Ours with S3DLIO_ENABLE_RANGE_OPTIMIZATION over ours without: it makes nothing that is small slower."""
+    cases: list[tuple[str, str, str, tuple[Limit, ...]]] = []
+    for store in ("discard", "minio"):
+        cases += [(store, operation, "4 KiB", SAME) for operation in ("get-many", "get-each")]
+        cases.append((store, "get-many", "mixed sizes", (faster(0.9),)))
+    cases.append(("nginx", "get-many", "mixed sizes", (faster(MIXED_GAIN),)))
+    names = {"get-many": "get_many", "get-each": "get, one after the other"}
+    places = {"discard": "", "minio": "MinIO: ", "nginx": "nginx at 50 MB/s for each connection: "}
+    found = []
+    for store, operation, value, limits in cases:
+        work, opponent = f"{places[store]}{value}, {names[operation]}, ranges on", "ranges off"
+        goal = ", ".join(map(str, limits))
+        same = {"store": store, "operation": operation, "group": "setting", "contender": "ours"}
+        on, off = runs.select(value=f"{value}, ranges on", **same), runs.select(value=f"{value}, ranges off", **same)
+        if not (on and off):
+            found.append(Verdict(work, opponent, goal))
+            continue
+        ratios = [ratio(on, off, limit.number) for limit in limits]
+        figure = ", ".join(f"{one} {WORDS[limit.number]}" for one, limit in zip(ratios, limits, strict=True))
+        reached = all(limit.holds(one.of_medians) for one, limit in zip(ratios, limits, strict=True))
+        found.append(Verdict(work, opponent, goal, figure + _few(ratios[0].pairs), reached))
+    return found
+
+
 def memory(runs: Runs) -> list[Verdict]:
     """The most that an upload adds to a process that has the library loaded: within the formula, and flat."""
     where = "Peak RSS beyond the caller's arrays and the library's code"
@@ -338,7 +370,7 @@ def start(runs: Runs) -> list[Verdict]:
 def verdicts(files: Sequence[dict[str, Any]]) -> list[Verdict]:
     """All rows, in the order of the page."""
     runs = Runs(files)
-    several: tuple[Callable[[Runs], list[Verdict]], ...] = (memory, lambda some: [parts(some)], start)
+    several: tuple[Callable[[Runs], list[Verdict]], ...] = (settings, memory, lambda some: [parts(some)], start)
     rows = [judge(race, runs) for race in races()]
     rows += [limited(runs), *thresholds(runs, "minio"), *thresholds(runs, "nginx")]
     for each in several:

@@ -19,8 +19,9 @@ from typing import IO, Any
 
 from . import machine, servers, syscalls
 from .case import Case
+from .clients.job import object_keys
 from .peers import ROOT, Contender
-from .store import CHECKED_OBJECTS, Store, object_keys
+from .store import CHECKED_OBJECTS, Store
 
 PROCESS_SECONDS = 600
 _numbers = itertools.count()
@@ -181,7 +182,7 @@ class Measurement:
     def _judge(self) -> None:
         if not self._last:
             return
-        keys = object_keys(self._last, self.case.size, self.case.count)
+        keys = object_keys(self._last, self.case.sizes)
         step = max(1, len(keys) // CHECKED_OBJECTS)
         for key in keys[::step]:
             content = self.check_content and self.case.operation != "put-reserve-unfilled"
@@ -191,7 +192,7 @@ class Measurement:
         self.peak_used = max(self.peak_used, self.store.used())
         if self._last:
             last, self._last = self._last, ""
-            self.store.delete(object_keys(last, self.case.size, self.case.count))
+            self.store.delete(object_keys(last, self.case.sizes))
 
 
 def require_memory(store: Store, case: Case) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import pattern, tmpfs
+from .clients.job import object_keys
 
 CHECKED_OBJECTS = 3
 _STEP = 16 << 20
@@ -106,28 +107,28 @@ class Store:
         self.empty_trash()
 
     @contextlib.contextmanager
-    def seeded(self, size: int, count: int, part_size: int) -> Iterator[str]:
+    def seeded(self, sizes: Sequence[int], part_size: int) -> Iterator[str]:
         """Puts objects there to be read, and deletes them at the end; yields the key that `object_keys` expands."""
-        base = f"{self.prefix}seed/size-{size}" if count == 1 else f"{self.prefix}seed"
+        base = f"{self.prefix}seed/size-{sizes[0]}" if len(sizes) == 1 else f"{self.prefix}seed"
         if not self.content:
             yield base  # the discard server has objects of every size
             return
-        keys = object_keys(base, size, count)
+        keys = object_keys(base, sizes)
         try:
-            self._seed(keys, size, part_size)
+            self._seed(keys, sizes, part_size)
             yield base
         finally:
             self.delete(keys)
 
-    def _seed(self, keys: Sequence[str], size: int, part_size: int) -> None:
+    def _seed(self, keys: Sequence[str], sizes: Sequence[int], part_size: int) -> None:
         if self.served:
-            for key in keys:
+            for key, size in zip(keys, sizes, strict=True):
                 file = self.served / self.bucket / key
                 file.parent.mkdir(parents=True, exist_ok=True)
                 pattern.make(size).tofile(file)
             return
         source = pattern.make(pattern.PERIOD + part_size)
-        for key in keys:
+        for key, size in zip(keys, sizes, strict=True):
             if size <= part_size:
                 body = source[:size].tobytes()
                 self.client.put_object(Bucket=self.bucket, Key=key, Body=body, ChecksumAlgorithm="CRC64NVME")
@@ -147,8 +148,3 @@ class Store:
             crc = answer["ChecksumCRC64NVME"]
             parts.append({"PartNumber": number, "ETag": answer["ETag"], "ChecksumCRC64NVME": crc})
         self.client.complete_multipart_upload(**same, MultipartUpload={"Parts": parts}, ChecksumType="FULL_OBJECT")
-
-
-def object_keys(base: str, size: int, count: int) -> list[str]:
-    """The keys of a transfer's objects: `base` itself for one, and names below it for many."""
-    return [base] if count == 1 else [f"{base}/{number}/size-{size}" for number in range(count)]

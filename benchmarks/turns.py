@@ -63,7 +63,7 @@ def warm_memory(cases: Sequence[Case]) -> None:
 
 def blocks(cases: Sequence[Case]) -> Iterator[list[Case]]:
     """Cases whose turns mix: all that write, and those that read the same objects, as they follow each other."""
-    for _, block in itertools.groupby(cases, lambda one: (one.writes, () if one.writes else (one.size, one.count))):
+    for _, block in itertools.groupby(cases, lambda one: (one.writes, () if one.writes else one.sizes)):
         yield list(block)
 
 
@@ -92,7 +92,7 @@ def run(
         if not remaining:
             continue
         first = block[0]
-        objects = store.seeded(first.size, first.count, first.part_size)
+        objects = store.seeded(first.sizes, first.part_size)
         with contextlib.nullcontext("") if first.writes else objects as seeded:
             for turn in range(pairs):
                 for case, contender in list(remaining):
@@ -133,7 +133,7 @@ def _count_calls(store: Store, case: Case, contender: Contender, seeded: str, re
         if all(one[name] == value for name, value in labels.items()):
             one["syscalls"] = calls
             one["syscalls_per_gib"] = total / (case.moved / GIB)
-            one["syscalls_per_object"] = total / case.count
+            one["syscalls_per_object"] = total / len(case.sizes)
 
 
 def _labels(store: Store, case: Case, contender: Contender) -> dict[str, Any]:

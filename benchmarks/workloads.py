@@ -56,6 +56,10 @@ THRESHOLD_ABOUT = (
     "{count} objects of 148 MiB, one get() after the other, by the size from which on the library downloads in ranges. "
     "Size and number of ranges are left to the library."
 )
+MIXED_ABOUT = (
+    "S3DLIO_ENABLE_RANGE_OPTIMIZATION off and on, from its default of 64 MiB on; size and number of ranges are "
+    "left to the library. 64 objects in flight. The mixed list has, evenly spread, {mix}."
+)
 LIMITED_ABOUT = "From a server that gives each connection 50 MB/s, ranges of 8 MiB, 16 in flight."
 
 LARGE = ("put-write-borrowed", "get", "get-ranged")
@@ -121,6 +125,34 @@ def _slow(size: int) -> tuple[Case, ...]:
 def _small(count: int, size: int = 4096) -> tuple[Case, ...]:
     both = ("get-many", "put-many")
     return tuple(Case(operation, size, count=count, in_flight=64, repeats=1) for operation in both)
+
+
+# (size, count) of the objects of a list of mixed sizes, two of which reach the threshold.
+FEW_MIXED = ((4096, 1000), (256 << 10, 100), (64 * MIB, 1), (128 * MIB, 1))
+MANY_MIXED = ((4096, 4000), (256 << 10, 400), (64 * MIB, 4), (128 * MIB, 2))
+
+
+def _mixed_about(mix: tuple[tuple[int, int], ...]) -> str:
+    sizes = [
+        f"{count:,} of {size >> 20} MiB" if size >= MIB else f"{count:,} of {size >> 10} KiB" for size, count in mix
+    ]
+    return MIXED_ABOUT.format(mix=f"{', '.join(sizes[:-1])} and {sizes[-1]}")
+
+
+def _mixed(mix: tuple[tuple[int, int], ...], count: int = 0) -> tuple[Case, ...]:
+    """The list of mixed sizes, and before it `count` small objects, together and one by one; each off and on."""
+    bases = [("mixed sizes", Case("get-many", 0, mix=mix))]
+    if count:
+        bases[:0] = [
+            ("4 KiB", Case("get-many", 4096, count=count)),
+            ("4 KiB", Case("get-each", 4096, count=count // 5)),
+        ]
+    same: dict[str, Any] = {"in_flight": 64, "range_size": None, "repeats": 2, "group": "setting"}
+    return tuple(
+        replace(case, threshold=threshold, value=f"{name}, ranges {setting}", **same)
+        for name, case in bases
+        for setting, threshold in (("off", None), ("on", 64 * MIB))
+    )
 
 
 def _public() -> tuple[Case, ...]:
@@ -194,6 +226,15 @@ def quick() -> list[Workload]:
             _small(2000),
             (*PAIR, "obstore", "floor-small-get-2t", "floor-small-put-crc-2t"),
             ("discard",),
+        ),
+        Workload(
+            "mixed",
+            "Small objects and mixed sizes, by the setting for ranges",
+            _mixed_about(FEW_MIXED),
+            _mixed(FEW_MIXED, 1000),
+            ("ours",),
+            ("discard",),
+            pairs=3,
         ),
         Workload("start", "Start", START_ABOUT, (Case("start", 4096),), (*PAIR, "boto3"), ("discard",)),
     ]
@@ -275,6 +316,30 @@ def full() -> list[Workload]:
             _small(2000),
             ("ours", *SLOW),
             ("discard",),
+        ),
+        Workload(
+            "mixed",
+            "Small objects and mixed sizes, by the setting for ranges",
+            _mixed_about(MANY_MIXED),
+            _mixed(MANY_MIXED, 10_000),
+            PAIR,
+            ("discard",),
+        ),
+        Workload(
+            "mixed",
+            "Small objects and mixed sizes, by the setting for ranges",
+            _mixed_about(MANY_MIXED),
+            _mixed(MANY_MIXED, 2000),
+            PAIR,
+            ("minio",),
+        ),
+        Workload(
+            "mixed",
+            "Mixed sizes, by the setting for ranges",
+            _mixed_about(MANY_MIXED) + " Each connection has 50 MB/s.",
+            _mixed(MANY_MIXED),
+            PAIR,
+            ("nginx",),
         ),
         Workload(
             "threshold",

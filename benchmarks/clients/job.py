@@ -3,8 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
+
+
+def object_sizes(size: int, count: int, mix: Sequence[Sequence[int]]) -> list[int]:
+    """Of each object of one transfer: `count` of `size`, or so many of each (size, count) of `mix`, evenly spread."""
+    if not mix:
+        return [size] * count
+    places = [((number + 0.5) / many, one) for one, many in mix for number in range(many)]
+    return [one for _, one in sorted(places)]
+
+
+def object_keys(base: str, sizes: Sequence[int]) -> list[str]:
+    """The keys of a transfer's objects: `base` itself for one, and names below it for many."""
+    if len(sizes) == 1:
+        return [base]
+    return [f"{base}/{number}/size-{size}" for number, size in enumerate(sizes)]
 
 
 @dataclass(frozen=True)
@@ -14,6 +30,7 @@ class Job:
     operation: str
     size: int
     count: int
+    mix: Sequence[Sequence[int]]
     part_size: int
     range_size: int | None
     in_flight: int
@@ -57,9 +74,14 @@ class Job:
         """Whether the endpoint speaks TLS."""
         return self.endpoint is None or self.endpoint.startswith("https:")
 
+    @property
+    def sizes(self) -> list[int]:
+        """Of each object of one transfer."""
+        return object_sizes(self.size, self.count, self.mix)
+
     def keys(self, base: str) -> list[str]:
-        """The keys of one transfer, as the harness expands them."""
-        return [base] if self.count == 1 else [f"{base}/{number}/size-{self.size}" for number in range(self.count)]
+        """The keys of one transfer."""
+        return object_keys(base, self.sizes)
 
     def ranges(self) -> list[tuple[int, int]]:
         """Offset and length of each range of one object."""

@@ -208,3 +208,33 @@ def test_specification_stands_beside_what_was_measured():
     summary = [{"contender": "ours", "value": value, "gib_per_s": {"median": rate}} for value, rate in values.items()]
     text = goals.threshold_table(summary, {"ours": "this library"})
     assert "| 64 MiB | 755 MB/s | 1.76x | 1,024 MB/s | 2.00x |" in text
+
+
+@pytest.mark.parametrize(
+    ("objects", "cpu", "reached"), [(1.0, 1.09, True), (0.8, 1.0, False), (1.0, 20.0, False)], ids=str
+)
+@pytest.mark.parametrize("operation", ["get-many", "get-each"])
+def test_setting_for_ranges_costs_small_objects_nothing(operation, objects, cpu, reached):
+    same = {"operation": operation, "group": "setting"}
+    runs = [run("ours", 1.0, value="4 KiB, ranges off", objects_per_s=10_000, cpu_us_per_object=60, **same)]
+    runs.append(
+        run("ours", 1.0, value="4 KiB, ranges on", objects_per_s=10_000 * objects, cpu_us_per_object=60 * cpu, **same)
+    )
+    works = {"get-many": "4 KiB, get_many, ranges on", "get-each": "4 KiB, get, one after the other, ranges on"}
+    rows = goals.verdicts([file(*runs)])
+    assert verdict(rows, works[operation]).reached is reached
+    assert verdict(rows, f"MinIO: {works[operation]}").reached is None
+
+
+@pytest.mark.parametrize(
+    ("store", "place", "speed", "reached"),
+    [("discard", "", 0.95, True), ("minio", "MinIO: ", 0.8, False), ("nginx", "nginx at 50 MB/s", 1.9, False)],
+)
+def test_mixed_sizes_gain_where_connections_are_limited_and_never_lose(store, place, speed, reached):
+    same = {"operation": "get-many", "group": "setting", "store": store}
+    runs = [
+        run("ours", 1.0, value="mixed sizes, ranges off", **same),
+        run("ours", speed, value="mixed sizes, ranges on", **same),
+    ]
+    rows = [row for row in goals.verdicts([file(*runs)]) if "mixed sizes" in row.work and row.reached is not None]
+    assert [(row.work.startswith(place), row.reached) for row in rows] == [(True, reached)]
