@@ -15,8 +15,8 @@ PACKAGE = Path(__file__).parent.parent.parent / "s3dlio"
 FLOORS = [
     {"_redaction", "errors", "progress", "_memory", "_kept", "_upload_info", "_forking"},
     {
-        "config", "_buffers", "_views", "_tls", "_exchange", "_exchange_loop", "_uri", "_ranges", "_assembler", "_xml",
-        "_retry", "_checksums", "_http", "_stragglers",
+        "config", "_buffers", "_values", "_views", "_tls", "_exchange", "_exchange_loop", "_uri", "_ranges",
+        "_assembler", "_xml", "_retry", "_checksums", "_http", "_stragglers",
     },
     {"_bytes_view", "_payload", "_credentials", "_signing", "_connections", "_drivers", "_failures", "_requests"},
     {"_endpoint_state", "_series", "_attempts", "_client", "_default_service", "_operations"},
