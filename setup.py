@@ -7,11 +7,15 @@ undefined behaviour), S3DLIO_COVERAGE=1 (line tracing in Cython code).
 import os
 import sys
 
-from Cython.Build import cythonize
-from setuptools import Extension, setup
-
 if sys.platform == "win32":
     raise SystemExit("s3dlio needs POSIX sockets and mmap: build it on Linux or macOS")
+if sys.maxsize < 1 << 32:
+    raise SystemExit(
+        f"s3dlio needs a 64-bit Python: objects have up to 5 TiB, and this one ({sys.executable}) addresses 32 bits"
+    )
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
 
 
 def switch(name: str) -> bool:

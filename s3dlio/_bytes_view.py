@@ -32,14 +32,12 @@ class BytesView(FlatView):
 
     def __eq__(self, other: object) -> bool:
         try:
-            view = memoryview(other)  # type: ignore[arg-type]
+            theirs = FlatView(other)
         except TypeError:
             return NotImplemented
-        if not view.c_contiguous or view.nbytes != len(self):
+        except (ValueError, BufferError):  # its bytes do not lie one after the other
             return False
-        if view.nbytes == 0:
-            return True
-        return memoryview(self) == memoryview(FlatView(view))
+        return len(theirs) == len(self) and memoryview(self) == memoryview(theirs)
 
     def __bytes__(self) -> bytes:
         return memoryview(self).tobytes()

@@ -19,6 +19,7 @@ from ._credentials import CredentialSource
 from ._endpoint_state import EndpointState, RetryQuota, refuses_checksum
 from ._failures import Failed
 from ._forking import forks_wait
+from ._patches import refuse_patches
 from ._requests import CancelScope, Request, Response
 from ._series import Room
 from ._signing import Signer
@@ -33,6 +34,7 @@ class Service:
     """What one client holds to talk to its endpoint: settings, credentials, signer, connections."""
 
     def __init__(self, settings: ClientSettings) -> None:
+        refuse_patches()
         with forks_wait:
             import email.utils  # noqa: F401 - what workers need is loaded in the caller's thread, as in `load`
 
@@ -54,6 +56,7 @@ class Service:
 
     def load(self) -> None:
         """Imports what requests need in the caller's thread; workers import nothing."""
+        refuse_patches()
         self._credentials.load()
         if self.settings.credentials != "anonymous":
             self._signer.load()
@@ -90,6 +93,7 @@ class Service:
             TransportError, TimeoutError: no answer came within the attempts.
             Cancelled: `cancel` was raised.
         """
+        refuse_patches()
         scope = cancel or CancelScope()
         call = Call(request, self.settings.retries)
         if before is not None:

@@ -13,6 +13,7 @@ import time
 
 from ._exchange import Exchange
 from ._exchange_loop import ExchangeLoop
+from ._patches import refuse_patches
 
 log = logging.getLogger("s3dlio")
 
@@ -93,6 +94,7 @@ _lock = threading.Lock()
 def drivers() -> Drivers:
     """This process's drivers, made anew after a fork and after `close`."""
     global _drivers
+    refuse_patches()
     with _lock:
         if _drivers is None or _drivers.closed:
             _drivers = Drivers(min(os.cpu_count() or 1, MOST_DRIVERS))

@@ -1,7 +1,8 @@
 # cython: language_level=3, cdivision=True
 """Flat views of the bytes of any exporter, and the copy between two of them.
 
-Nothing here owns memory beyond the buffer it holds. Callers are `_payload`, `_bytes_view` and the writer.
+Nothing here owns memory beyond the buffer it holds, and no view is made of what its exporter calls addresses: outside
+this process they mean nothing. Callers are `_payload`, `_bytes_view` and the writer.
 """
 
 cimport cython
@@ -20,7 +21,36 @@ cdef extern from "Python.h":
     # With no exception type an int beyond the C range is clipped to it, so that a size check refuses it.
     Py_ssize_t _clipped "PyNumber_AsSsize_t"(object number, void* no_exception) except? -1
 
+cdef extern from *:
+    """
+    /* Sizes of 5 TiB go through Py_ssize_t and size_t. */
+    _Static_assert(sizeof(void *) >= 8, "s3dlio needs a 64-bit build of Python");
+
+    /* Whether a format of PEP 3118, with what NumPy and ctypes made of it, holds an address: of an object (O), of
+       something else (&, P), of text (z, Z of ctypes; before f, d and g NumPy's Z is a complex number) or of a function
+       (X). Between colons are the names of fields. A lone "P" is what `memoryview.cast` makes numbers of. */
+    static int holds_addresses(const char *format) {
+        if (!format || (format[0] && !format[1])) return format && format[0] == 'O';
+        for (const char *at = format; *at; at++) {
+            if (*at == ':') {
+                do at++; while (*at && *at != ':');
+                if (!*at) return 0;
+            } else if (*at == 'O' || *at == '&' || *at == 'P' || *at == 'z' || *at == 'X') {
+                return 1;
+            } else if (*at == 'Z' && at[1] != 'f' && at[1] != 'd' && at[1] != 'g') {
+                return 1;
+            }
+        }
+        return 0;
+    }
+    """
+    bint holds_addresses(const char* format) noexcept
+
 cdef char* BYTE_FORMAT = "B"
+
+
+class HoldsAddresses(TypeError):
+    """The elements of a buffer are addresses, or hold some."""
 
 
 def gather_copy(destination, offset, source, source_offset, length):
@@ -67,6 +97,7 @@ cdef class FlatView:
         readonly: False passes writability on where the source has it.
 
     Raises:
+        HoldsAddresses: the source's elements are addresses, or hold some.
         ValueError: the range lies outside the source, or the view was released.
         BufferError: `release` while an export lives.
     """
@@ -85,9 +116,19 @@ cdef class FlatView:
 
     def __cinit__(self, source, offset=0, length=None, *, bint readonly=True):
         cdef int flags = PyBUF_C_CONTIGUOUS if readonly else (PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
-        # The format is not asked for: NumPy cannot name that of a datetime64, whose bytes are bytes all the same.
-        PyObject_GetBuffer(source, &self._held, flags)
+        try:
+            PyObject_GetBuffer(source, &self._held, flags | PyBUF_FORMAT)
+        except (ValueError, BufferError):
+            # NumPy has no format for a datetime64 and others; then the dtype says what is in it.
+            held = getattr(getattr(source, "dtype", None), "hasobject", None)
+            if held:
+                raise HoldsAddresses(f"elements of {source.dtype!r} hold addresses") from None
+            if held is None:
+                raise
+            PyObject_GetBuffer(source, &self._held, flags)
         self._holds = True
+        if holds_addresses(self._held.format):
+            raise HoldsAddresses(f"elements of the format {self._held.format.decode()!r} hold addresses")
         cdef Py_ssize_t first = _clipped(offset, NULL)
         # An offset outside makes no rest; the check names it.
         cdef Py_ssize_t count = max(self._held.len - max(first, 0), 0) if length is None else _clipped(length, NULL)

@@ -17,6 +17,9 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from ._patches import refuse_patches
+from .errors import ConfigurationError
+
 log = logging.getLogger("s3dlio")
 
 IDLE_SECONDS = 10.0
@@ -170,12 +173,14 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def start(task: Task) -> None:
-    """Runs `task` on a worker thread."""
+    """Runs `task` on a worker thread; ConfigurationError where it would be no thread (`_patches`)."""
+    refuse_patches()
     _process.workers.start(task)
 
 
 def register_open(upload: Reapable) -> None:
     """Remembers an upload that must be ended if the interpreter exits first."""
+    refuse_patches()
     _process.reaper.ensure_running()
     with _process.open_lock:
         _process.open_uploads.add(upload)
@@ -212,7 +217,8 @@ def _at_exit() -> None:
     for ending in endings:
         try:
             start(ending.reap)
-        except RuntimeError:  # from Python 3.12 on no thread starts at exit; the reaper's runs already
+        # From Python 3.12 on no thread starts at exit; the reaper's runs already.
+        except (RuntimeError, ConfigurationError):
             _process.reaper.put(ending)
     deadline = time.monotonic() + EXIT_SECONDS
     for ending in endings:

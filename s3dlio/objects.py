@@ -56,7 +56,8 @@ def put_bytes(
     goes up in parallel parts, without a copy in either case.
 
     Raises:
-        TypeError, ValueError: `data` is no contiguous buffer in host memory.
+        TypeError, ValueError: `data` is no contiguous buffer in host memory, or its bytes are not its value (objects,
+            pointers, masked arrays); the message names the remedy.
         S3Error, TransportError: the store refused or could not be reached.
     """
     view = flat_view(data)
@@ -86,7 +87,8 @@ def put_many(
         options: the fields of `MultipartUploadConfig`, for all of them.
 
     Raises:
-        TypeError, ValueError: an item is no pair, or its data no contiguous buffer in host memory.
+        TypeError, ValueError: an item is no pair, or its data no contiguous buffer in host memory, or not its value's
+            bytes (objects, pointers, masked arrays).
         S3Error, TransportError: the store refused or could not be reached; objects before it may be stored.
     """
     if on_error not in ("raise", "return"):

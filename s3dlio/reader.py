@@ -107,6 +107,7 @@ def get_into(
     `buffer` is any writable C-contiguous memory. After an error its contents are undefined.
 
     Raises:
+        TypeError: the buffer is one of objects or pointers, or a masked array.
         ValueError: the buffer is read-only, not contiguous, or shorter than what was asked for.
         InvalidRangeError: `offset` is at or past the end.
     """

@@ -280,7 +280,7 @@ class MultipartUploadWriter:
             The number of bytes written, all of them.
 
         Raises:
-            TypeError, ValueError: `data` is no contiguous buffer in host memory.
+            TypeError, ValueError: `data` is no contiguous buffer in host memory, or holds objects, pointers or a mask.
             ReservationError: a reservation is open.
         """
         view = flat_view(data)

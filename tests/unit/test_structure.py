@@ -14,12 +14,12 @@ import s3dlio
 PACKAGE = Path(__file__).parent.parent.parent / "s3dlio"
 FLOORS = [
     {
-        "_redaction", "errors", "progress", "_memory", "_kept", "_upload_info", "_forking", "_entity_tags",
-        "_timestamps",
+        "_redaction", "errors", "progress", "_memory", "_kept", "_upload_info", "_forking", "_patches",
+        "_entity_tags", "_timestamps",
     },
     {
-        "config", "_buffers", "_views", "_tls", "_exchange", "_exchange_loop", "_uri", "_ranges", "_assembler", "_xml",
-        "_retry", "_checksums", "_http", "_stragglers",
+        "config", "_buffers", "_values", "_views", "_tls", "_exchange", "_exchange_loop", "_uri", "_ranges",
+        "_assembler", "_xml", "_retry", "_checksums", "_http", "_stragglers",
     },
     {"_bytes_view", "_payload", "_credentials", "_signing", "_connections", "_drivers", "_failures", "_requests"},
     {"_endpoint_state", "_series", "_attempts", "_client", "_default_service", "_operations"},
@@ -29,7 +29,8 @@ FLOORS = [
 ]  # fmt: skip
 # Neighbours on one floor that may know each other: the later ones the earlier ones.
 ORDER = [
-    "_redaction", "errors", "_kept", "config", "_uri", "_assembler", "_ranges", "_retry", "_checksums", "_xml",
+    "_redaction", "errors", "_patches",
+    "_kept", "config", "_uri", "_assembler", "_ranges", "_retry", "_checksums", "_xml",
     "_credentials", "_signing", "_endpoint_state", "_series", "_attempts", "_client", "_default_service", "_operations",
     "_workers", "_completion", "_upload", "_intake", "_download", "_many", "writer", "reader", "objects", "uploads",
     "client",
