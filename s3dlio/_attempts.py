@@ -23,8 +23,10 @@ from ._credentials import CredentialSource
 from ._drivers import drivers
 from ._endpoint_state import EndpointState
 from ._exchange import Exchange, Outcome
-from ._failures import Failed
+from ._failures import NOT_SIGNED, Failed, SignedWith
+from ._proxies import ProxyRefusedError
 from ._requests import Cancelled, CancelScope, Request, Response
+from ._shared_settings import SharedSettings
 from ._signing import Signer
 from ._stragglers import Pace
 from ._uri import Endpoint, Target, aws_endpoint
@@ -52,12 +54,14 @@ class Attempts:
     def __init__(
         self,
         settings: ClientSettings,
+        shared: SharedSettings,
         credentials: CredentialSource,
         signer: Signer,
         connections: Connections,
         state: EndpointState,
     ) -> None:
         self.settings = settings
+        self._shared = shared
         self._credentials = credentials
         self._signer = signer
         self._connections = connections
@@ -68,7 +72,7 @@ class Attempts:
 
     def start_afresh(self) -> None:
         """Also in a forked child: a thread of the parent may have held any of these locks."""
-        self._pace = Pace(self.settings.retries.hedge)
+        self._pace = Pace(self.settings.policy.hedge)
         self._lock = threading.Lock()
 
     @property
@@ -77,27 +81,51 @@ class Attempts:
             if self._endpoint is None:
                 url = self._credentials.endpoint_url()
                 self._is_aws = url is None
-                url = url or aws_endpoint(self._credentials.region)
-                self._endpoint = Endpoint.from_url(url, self.settings.addressing_style)
+                if url is None:
+                    self._endpoint = self._amazon(self._credentials.region)
+                else:
+                    self._endpoint = Endpoint.from_url(url, self._shared.addressing_style)
+                    self._endpoint.check_variant(fips=self._shared.use_fips, dualstack=self._shared.use_dualstack)
             return self._endpoint
 
-    def region(self, bucket: str | None) -> str:
-        """The region to sign for."""
-        return self._state.region_of(bucket) or self._credentials.region
+    def _amazon(self, region: str) -> Endpoint:
+        shared = self._shared
+        url = aws_endpoint(
+            region, fips=shared.use_fips, dualstack=shared.use_dualstack, global_host=shared.use_global_host
+        )
+        return Endpoint.from_url(url, shared.addressing_style)
 
-    def _endpoint_of(self, bucket: str | None) -> Endpoint:
-        endpoint, region = self.endpoint, self._state.region_of(bucket)
-        if self._is_aws and region is not None:  # a store that was named by its URL is never left
-            return Endpoint.from_url(aws_endpoint(region), self.settings.addressing_style)
-        return endpoint
+    def _endpoint_for(self, region: str) -> Endpoint:
+        """Where a request goes that is signed for `region`; a store that was named by its URL is never left."""
+        endpoint = self.endpoint
+        return self._amazon(region) if self._is_aws and region != self._credentials.region else endpoint
 
-    def _target(self, request: Request) -> Target:
-        return self._endpoint_of(request.bucket).target(request.bucket, request.key, request.query)
+    def _sign_with(self, bucket: str | None, scope: CancelScope, within: float | None) -> SignedWith:
+        """What an attempt that begins now is signed with; credentials are taken anew so that a refresh takes effect.
+
+        Raises:
+            CredentialsError: there are none.
+            TimeoutError: they did not come in time.
+            Cancelled: `scope` was raised meanwhile.
+        """
+        credentials = self._credentials.frozen(scope.check, within)
+        region = self._state.region_of(bucket) or self._credentials.region
+        return SignedWith(region, credentials, self._state.clock_offset)
 
     def attempt(self, call: Call, scope: CancelScope) -> Response | Failed:
         """One attempt; a pooled connection that the server had closed costs a second sending, not an attempt."""
-        request = call.request
-        target = self._target(request)
+        try:
+            signed = self._sign_with(call.request.bucket, scope, call.left)
+        except TransportError as error:
+            return Failed(_connect_failure(error), error)
+        result = self._attempt(call, signed, scope)
+        if isinstance(result, Failed):
+            result.signed = signed
+        return result
+
+    def _attempt(self, call: Call, signed: SignedWith, scope: CancelScope) -> Response | Failed:
+        request, call.signed = call.request, signed
+        target = self._endpoint_for(signed.region).target(request.bucket, request.key, request.query)
         try:
             for fresh in (False, True):
                 with self._connections.lease(target.origin, fresh=fresh, check=scope.check, within=call.left) as lease:
@@ -129,7 +157,7 @@ class Attempts:
         timeouts = self.settings.timeouts
         exchange = Exchange(
             lease.sock,
-            self._head(request, target, lease),
+            self._head(request, call.signed, target, lease),
             request.body,
             into=request.into,
             no_body=request.method == "HEAD",
@@ -187,7 +215,16 @@ class Attempts:
         if _run(exchange, patience, cancel=False) or not self._pace.may_send_twice(request.operation, size):
             return None
         log.info("%s lags for %.1f s; it is sent a second time", request.operation, patience)
-        with contextlib.suppress(TransportError), self._connections.lease(target.origin, at_once=True) as lease:
+
+        def still_wanted() -> None:
+            scope.check()
+            if exchange.wait(0):
+                raise TransportError("the first sending has ended")
+
+        with (
+            contextlib.suppress(TransportError),
+            self._connections.lease(target.origin, at_once=True, check=still_wanted, within=call.left) as lease,
+        ):
             return self._race(call, target, exchange, lease, scope)
         return None
 
@@ -198,7 +235,7 @@ class Attempts:
         # What it receives goes to memory of its own: the place belongs to the first until that has let go of it.
         second = Exchange(
             lease.sock,
-            self._head(request, target, lease),
+            self._head(request, call.signed, target, lease),
             request.body,
             pause_at_head=request.on_head is not None,
             send_timeout=timeouts.send,
@@ -230,23 +267,22 @@ class Attempts:
             _end(second)
             scope.leave(second)
 
-    def _head(self, request: Request, target: Target, lease: Lease) -> bytes:
-        """The signed request head, credentials taken anew so that a refresh takes effect."""
+    def _head(self, request: Request, signed: SignedWith, target: Target, lease: Lease) -> bytes:
+        """The request head, signed for now with what the attempt is signed with."""
         headers = {"host": target.host_header, "user-agent": USER_AGENT, **request.headers}
         length = request.body_length
         if length or request.method in ("PUT", "POST"):
             headers["content-length"] = str(length)
-        credentials = self._credentials.frozen()
-        if credentials is not None:
+        if signed.credentials is not None:
             headers = self._signer.sign(
                 method=request.method,
                 host=target.host_header,
                 path=target.path,
                 query_string=target.query_string,
                 headers=headers,
-                credentials=credentials,
-                region=self.region(request.bucket),
-                now=self._now(),
+                credentials=signed.credentials,
+                region=signed.region,
+                now=_now(signed),
             )
         path = f"{target.path}?{target.query_string}" if target.query_string else target.path
         if lease.origin_form_absolute:
@@ -255,11 +291,6 @@ class Attempts:
         lines = [f"{request.method} {path} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         return "\r\n".join([*lines, "", ""]).encode("ascii")
-
-    def _now(self) -> datetime | None:
-        """The store's time, where it has told that ours is wrong."""
-        offset = self._state.clock_offset
-        return datetime.now(UTC) + timedelta(seconds=offset) if offset else None
 
     def _conclude(
         self, call: Call, request: Request, exchange: Exchange, lease: Lease, scope: CancelScope
@@ -286,6 +317,8 @@ class Attempts:
             timed_out = isinstance(error, builtins.TimeoutError)
             kind = _retry.Failure.TIMEOUT if timed_out else _retry.Failure.RECEIVE
             return Failed(kind, error, sent=exchange.request_sent)
+        if head.status == 407:
+            return Failed(_retry.Failure.PROXY, ProxyRefusedError.of_status(407, lease.proxy))
         refused = request.error_in_body and _xml.parse_error(body) is not None
         if 200 <= head.status < 300 and not refused:
             return Response(head.status, head.headers, body, received, 1, False)
@@ -329,28 +362,51 @@ class Attempts:
         Raises:
             Cancelled: `scope` was raised.
         """
-        first, deadline = requests[0], self.settings.retries.deadline
-        targets = self._endpoint_of(first.bucket).targets(first.bucket, [request.key for request in requests])
+        first, deadline, began = requests[0], self.settings.policy.deadline, time.monotonic()
+        try:
+            signed = self._sign_with(first.bucket, scope, deadline)
+        except TransportError as error:
+            return [], _failed_before(error, began)
+        done, rest = self._run_series(requests, signed, scope, room, expected, began)
+        if isinstance(rest, Failed):
+            rest.signed = signed
+        return done, rest
+
+    def _run_series(
+        self,
+        requests: Sequence[Request],
+        signed: SignedWith,
+        scope: CancelScope,
+        room: _series.Room,
+        expected: int,
+        began: float,
+    ) -> tuple[list[Response], Response | Failed | None]:
+        first, deadline = requests[0], self.settings.policy.deadline
+        endpoint = self._endpoint_for(signed.region)
+        targets = endpoint.targets(first.bucket, [request.key for request in requests])
         # An object that arrives late could replace a later one's, so that only what is read is asked for twice.
         patience = self._pace.patience(first.operation, expected) if first.method == "GET" else None
-        limits: list[tuple[float, Callable[[], bool]]] = [] if deadline is None else [(deadline, lambda: True)]
-        if patience is not None and (deadline is None or patience < deadline):
-            limits.insert(0, (patience, lambda: self._pace.may_send_twice(first.operation, expected)))
         try:
-            with self._connections.lease(targets[0].origin, check=scope.check) as lease:
+            left = None if deadline is None else max(0.0, began + deadline - time.monotonic())
+            with self._connections.lease(targets[0].origin, check=scope.check, within=left) as lease:
                 heads = _series.heads(
-                    requests, targets, lease, self._signer, self._credentials.frozen(), self.region(first.bucket),
-                    self._now(), USER_AGENT,
-                )  # fmt: skip
+                    requests, targets, lease, self._signer, signed.credentials, signed.region, _now(signed), USER_AGENT
+                )
                 series = _series.Series(lease, heads, requests, room, expected, self.settings.timeouts)
                 started = time.monotonic()
+                limits: list[_series.Limit] = []
+                if deadline is not None:
+                    limits.append(_series.Limit(deadline, lambda: True, spent=started - began))
+                if patience is not None and (deadline is None or patience < deadline):
+                    may_cut = lambda: self._pace.may_send_twice(first.operation, expected)  # noqa: E731
+                    limits.insert(0, _series.Limit(patience, may_cut))
                 series.run(scope, limits)
                 done = series.responses
                 if done:
                     self._record_series(requests, done, time.monotonic() - started)
                 return done, self._after_series(requests, series, lease, scope)
         except TransportError as error:
-            return [], Failed(_connect_failure(error), error)
+            return [], _failed_before(error, began)
 
     def _record_series(self, requests: Sequence[Request], done: Sequence[Response], seconds: float) -> None:
         moved = sum(one.received for one in done) + sum(one.body_length for one in requests[: len(done)])
@@ -363,7 +419,7 @@ class Attempts:
         exchange = series.exchange
         if series.cut:
             failed = Failed(_retry.Failure.TIMEOUT, TimeoutError("no answer came in time"), sent=True)
-            deadline, failed.took = self.settings.retries.deadline, series.took
+            deadline, failed.took = self.settings.policy.deadline, series.took
             failed.unseen = deadline is None or series.took < deadline
             return failed
         if exchange.outcome == Outcome.COMPLETE and 200 <= exchange.status < 300:
@@ -376,7 +432,7 @@ class Attempts:
                 lease.keep()
             return None
         request = requests[len(series.responses)]
-        result = self._conclude(Call(request, self.settings.retries), request, exchange, lease, scope)
+        result = self._conclude(Call(request, self.settings.policy), request, exchange, lease, scope)
         if isinstance(result, Failed) and _closed_unused(exchange) and (lease.reused or series.responses):
             result.unseen = True
         return result
@@ -390,7 +446,8 @@ class Call:
         self.attempt = 0
         self.uncertain = 0
         self.taken = 0
-        self.corrected: set[str] = set()
+        self.corrected: dict[str, float] = {}
+        self.signed = NOT_SIGNED
         self._deadline = policy.deadline
         self._started = time.monotonic()
 
@@ -445,6 +502,11 @@ def _run_followed(exchange: Exchange, call: Call, on_bytes: Callable[[int], None
     return _run(exchange, call.left)
 
 
+def _now(signed: SignedWith) -> datetime | None:
+    """The store's time, where it has told that ours is wrong."""
+    return datetime.now(UTC) + timedelta(seconds=signed.clock_offset) if signed.clock_offset else None
+
+
 def _end(exchange: Exchange) -> bool:
     """Cuts an exchange short; then its driver has let go of the caller's memory. False where it had ended well."""
     exchange.cancel()
@@ -452,7 +514,16 @@ def _end(exchange: Exchange) -> bool:
     return exchange.outcome != Outcome.COMPLETE
 
 
+def _failed_before(error: TransportError, began: float) -> Failed:
+    """A series for which there were no credentials or no connection."""
+    failed = Failed(_connect_failure(error), error)
+    failed.took = time.monotonic() - began
+    return failed
+
+
 def _connect_failure(error: TransportError) -> _retry.Failure:
+    if isinstance(error, ProxyRefusedError):
+        return _retry.Failure.PROXY
     if isinstance(error, TimeoutError):
         return _retry.Failure.TIMEOUT
     if isinstance(error.__cause__, ssl.SSLCertVerificationError):

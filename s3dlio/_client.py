@@ -22,6 +22,7 @@ from ._forking import forks_wait
 from ._patches import refuse_patches
 from ._requests import CancelScope, Request, Response
 from ._series import Room
+from ._shared_settings import SharedSettings
 from ._signing import Signer
 from ._uri import Endpoint
 from .config import ClientSettings
@@ -41,25 +42,34 @@ class Service:
             from ._connections import Connections  # with urllib3: 40 ms that `import s3dlio` is spared
 
         self.settings = settings
+        self._loaded = False
         self._credentials = CredentialSource(settings)
         self._signer = Signer()
         self._connections = Connections(settings=settings, profile_bundle=self._credentials.ca_bundle)
         self._state = EndpointState(self._credentials.renew)
-        self._attempts = Attempts(settings, self._credentials, self._signer, self._connections, self._state)
-        self._quota = RetryQuota(settings.retries)
+        self._shared = SharedSettings(settings, self._credentials.profile_section)
+        self._attempts = Attempts(
+            settings, self._shared, self._credentials, self._signer, self._connections, self._state
+        )
+        self._quota = RetryQuota(settings.policy)
         _living.add(self)
 
     def _start_afresh(self) -> None:
         """In a forked child: a thread of the parent may have held any of these locks."""
-        self._quota = RetryQuota(self.settings.retries)
+        self._quota = RetryQuota(self.settings.policy)
         self._attempts.start_afresh()
 
     def load(self) -> None:
         """Imports what requests need in the caller's thread; workers import nothing."""
         refuse_patches()
+        if self._loaded:
+            return
         self._credentials.load()
+        self._shared.check()
+        _ = self._shared.retries
         if self.settings.credentials != "anonymous":
             self._signer.load()
+        self._loaded = True
 
     @property
     def endpoint(self) -> Endpoint:
@@ -68,8 +78,12 @@ class Service:
 
     def checksum_algorithm(self, wanted: str | None) -> Algorithm | None:
         """The algorithm wanted, or the one that takes its place at this store; None for no checksum."""
-        name = self._state.algorithm_after(wanted)
+        name = self._state.algorithm_after(self._shared.checksum(wanted))
         return None if name is None else ALGORITHMS[name]
+
+    def verifies(self, wanted: bool | None) -> bool:
+        """Whether a download is verified: as wanted, or where that is None as the environment says."""
+        return self._shared.verify(wanted)
 
     def without_algorithm(self, algorithm: Algorithm | None, error: S3Error | Failed) -> bool:
         """Whether `error` refuses this algorithm and another is to be tried; remembered for all later uploads."""
@@ -95,7 +109,7 @@ class Service:
         """
         refuse_patches()
         scope = cancel or CancelScope()
-        call = Call(request, self.settings.retries)
+        call = Call(request, self.settings.policy)
         if before is not None:
             call.took_before(before)
             before = None if before.unseen else before
@@ -131,11 +145,10 @@ class Service:
         request = call.request
         outcome = _retry.Outcome(request.operation, failed.status, failed.code, failed.failure)
         decision = _retry.classify(
-            outcome, call.attempt, call.elapsed, self.settings.retries, random.random(), failed.retry_after
+            outcome, call.attempt, call.elapsed, self._shared.retries, random.random(), failed.retry_after
         )
         if decision.verdict is _retry.Verdict.CORRECT:
-            region = self._attempts.region(request.bucket)
-            return 0.0 if self._state.correct(failed, request.bucket, region, call.corrected) else None
+            return 0.0 if self._state.correct(failed, request.bucket, call.corrected) else None
         if decision.verdict is not _retry.Verdict.RETRY:
             return None
         call.taken = self._quota.take(failed.failure)

@@ -11,8 +11,10 @@ import base64
 import builtins
 import contextlib
 import encodings.idna  # noqa: F401 - connecting encodes host names, and workers must import nothing: see `_workers`
+import errno
 import os
 import queue
+import re
 import select
 import socket
 import ssl
@@ -21,20 +23,20 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote
-from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 from urllib3 import exceptions
-from urllib3.connection import HTTPConnection
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util import Timeout, parse_url
 from urllib3.util.ssl_ import create_urllib3_context
 
 from ._exchange import reset_connection
 from ._forking import forks_wait
+from ._proxies import ProxyRefusedError, proxy_for
 from ._uri import Origin
 from .config import ClientSettings, ca_bundle_from_environment
 from .errors import ConfigurationError, TimeoutError, TransportError
@@ -52,9 +54,12 @@ NEAR_SEND_BUFFER = 512 << 10
 # Where Linux has the smoothed round trip in its struct tcp_info: an unsigned int (linux/tcp.h).
 _RTT_AT = 68
 
-# Seconds between two looks around while all of a capped client's connections are leased; a connection that
-# comes back wakes the wait at once.
+# Seconds between two looks around while a connection is made, or all of a capped client's connections are leased; a
+# connection that comes back wakes the wait at once.
 WAIT_SLICE = 0.1
+# Of a host's addresses each is given its share of the time that is left, but so many seconds at least: an address that
+# nobody answers at must not use up what the others would need.
+LEAST_SHARE = 0.5
 
 
 class Lease:
@@ -65,6 +70,7 @@ class Lease:
         reused: it had served an exchange before.
         ended: the exchange ended, with whatever answer; one that did not is not to be finished by the kernel.
         origin_form_absolute: a plain-HTTP proxy is between: the request target must be absolute.
+        proxy: host and port of a proxy that is between; None for none.
         proxy_headers: headers that proxy wants.
     """
 
@@ -77,6 +83,7 @@ class Lease:
         self.sock = connection.sock
         self.reused = reused
         self.origin_form_absolute = absolute
+        self.proxy = _place(pool)
         self.proxy_headers: dict[str, str] = dict(pool.proxy_headers) if absolute else {}
 
     def keep(self) -> None:
@@ -168,8 +175,9 @@ class Connections:
         Args:
             origin: where to connect.
             fresh: never take a connection that served before.
-            check: called about ten times a second during such a wait; what it raises ends the wait.
-            at_once: rather raise TransportError than wait: for who holds a lease already.
+            check: called about ten times a second during such a wait, and while the connection is made; what it raises
+                ends that. Looking up a host's name hears nothing: no system call that does it can be interrupted.
+            at_once: rather raise TransportError than wait for a connection: for who holds a lease already.
             within: seconds that both may take, where that is less than the settings say.
 
         Raises:
@@ -183,7 +191,7 @@ class Connections:
             reused = not fresh and not connection.is_closed
             if not reused:
                 _hang_up(connection)
-                self._connect(pool, connection, origin, until)
+                self._connect(pool, connection, origin, until, check)
             connection.sock.setblocking(False)
         except BaseException:
             connection.close()
@@ -224,25 +232,36 @@ class Connections:
             except exceptions.ClosedPoolError:
                 continue  # by `close`, or as the host least recently used: the next round makes another
 
-    def _connect(self, pool: Any, connection: Any, origin: Origin, until: float | None) -> None:
+    def _connect(
+        self, pool: Any, connection: Any, origin: Origin, until: float | None, check: Callable[[], None] | None
+    ) -> None:
         where = f"{origin.scheme}://{origin.host}:{origin.port}"
         if pool.proxy is not None:
-            where += f" by the proxy {pool.proxy.host}:{pool.proxy.port}"
+            where += f" by the proxy {_place(pool)}"
         seconds = self._settings.timeouts.connect
         if until is not None:
             seconds = min(seconds, max(0.001, until - time.monotonic()))
         connection.timeout = seconds
+        before, _connecting.budget = _connecting.budget, _Budget(seconds, check)  # a signal's handler may connect too
         try:
             if pool.proxy is not None and origin.scheme == "https":
                 pool._prepare_proxy(connection)
             else:
                 connection.connect()
+        except TransportError:  # of `check`
+            raise
         except (exceptions.HTTPError, OSError) as error:
             late = isinstance(error, exceptions.ConnectTimeoutError | builtins.TimeoutError)
             # urllib3 counts a refused connection and an unknown host among its timeouts.
             if late and not isinstance(error, exceptions.NewConnectionError):
                 raise TimeoutError(f"no connection to {where} within {seconds:.3g} s") from error
+            tunnel = _TUNNEL_FAILED.match(str(error))
+            if tunnel is not None and tunnel[1][0] == "4" and tunnel[1] not in ("408", "429"):
+                what = f"a tunnel to {origin.host}:{origin.port}"
+                raise ProxyRefusedError.of_status(int(tunnel[1]), _place(pool), what) from error
             raise TransportError(f"no connection to {where}: {error}") from error
+        finally:
+            _connecting.budget = before
         _suit_send_buffer(connection.sock)
         if origin.scheme == "https" and not self._settings.verify:
             warnings.warn(
@@ -285,33 +304,41 @@ class Connections:
         if not self._settings.verify:
             return create_urllib3_context(cert_reqs=ssl.CERT_NONE)
         context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
-        bundle = self._settings.ca_bundle or ca_bundle_from_environment() or self._profile_bundle()
+        bundle = (
+            self._settings.ca_bundle
+            or ca_bundle_from_environment()
+            or self._profile_bundle()
+            or ca_bundle_from_environment("REQUESTS_CA_BUNDLE")
+        )
         if bundle is None:
             context.load_default_certs()
             return context
+        path = os.path.expanduser(bundle)
         try:
-            context.load_verify_locations(cafile=bundle)
+            context.load_verify_locations(**{"capath" if os.path.isdir(path) else "cafile": path})
         except OSError as error:
             raise ConfigurationError(f"ca_bundle={bundle!r} cannot be used ({error}); give a PEM file") from error
         return context
 
     def _proxy_for(self, origin: Origin) -> str | None:
-        """What HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY say about this origin."""
         try:
             return self._proxies[origin]
         except KeyError:
-            pass
-        known = getproxies()
-        proxy = known.get(origin.scheme) or known.get("all")
-        if not proxy or proxy_bypass(f"{origin.host}:{origin.port}"):
-            proxy = None
-        elif "://" not in proxy:
-            proxy = f"http://{proxy}"
+            proxy = proxy_for(origin)
         if origin.scheme == "https" and _speaks_tls(proxy):
             # urllib3 would wrap TLS in TLS in an object that is no socket.
             raise ConfigurationError("https through a proxy that itself speaks TLS; give HTTPS_PROXY an http:// URL")
         self._proxies[origin] = proxy
         return proxy
+
+
+# How the standard library tells what a proxy said to CONNECT.
+_TUNNEL_FAILED = re.compile(r"Tunnel connection failed: ([0-9]{3})\b")
+
+
+def _place(pool: Any) -> str | None:
+    """Host and port of the pool's proxy."""
+    return None if pool.proxy is None else f"{pool.proxy.host}:{pool.proxy.port}"
 
 
 def _speaks_tls(proxy: str | None) -> bool:
@@ -335,7 +362,79 @@ def _proxy_manager(proxy: str, options: dict[str, Any]) -> urllib3.PoolManager:
         raise ConfigurationError("the proxy's URL is malformed; write it as 'http://host:port'") from None
 
 
-# ------------------------------------------------------------------------------------------------ fork
+# ------------------------------------------------------------------------------------------------ connecting
+
+
+class _Budget:
+    """What making one connection may take: all addresses, a proxy's answer and the handshake share it.
+
+    Args:
+        check: called during each wait; what it raises ends everything.
+    """
+
+    def __init__(self, seconds: float, check: Callable[[], None] | None) -> None:
+        self.until = time.monotonic() + seconds
+        self._check = check
+
+    @property
+    def left(self) -> float:
+        """Seconds, never none: what cannot begin any more ends with its first wait."""
+        return max(0.001, self.until - time.monotonic())
+
+    def wait(self, sock: socket.socket, events: int, until: float | None = None) -> None:
+        """Returns once one of `events` has come; TimeoutError at the end of the budget, or at `until` before."""
+        end = self.until if until is None else min(until, self.until)
+        while not _ready(sock, events, min(WAIT_SLICE, end - time.monotonic())):
+            if self._check is not None:
+                self._check()
+            if time.monotonic() >= end:
+                raise builtins.TimeoutError("timed out")
+
+
+class _Connecting(threading.local):
+    """The budget of the connection that this thread makes."""
+
+    budget: _Budget | None = None
+
+
+_connecting = _Connecting()
+
+
+def _budget() -> _Budget:
+    budget = _connecting.budget
+    assert budget is not None, "connections are made by `Connections.lease`"
+    return budget
+
+
+class _ConnectingSocket(socket.socket):
+    """What a proxy is spoken to over, and TLS is made of: while it connects, each wait draws on the budget."""
+
+    @classmethod
+    def reached(
+        cls, family: int, kind: int, protocol: int, address: Any, options: Sequence[Any], until: float
+    ) -> _ConnectingSocket:
+        """A socket connected to this address."""
+        sock = cls(family, kind, protocol)
+        try:
+            for option in options:
+                sock.setsockopt(*option)
+            sock.setblocking(False)
+            failed = sock.connect_ex(address)
+            if failed in (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EAGAIN):
+                _budget().wait(sock, select.POLLOUT, until)
+                failed = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if failed:
+                raise OSError(failed, os.strerror(failed))
+            sock.settimeout(_budget().left)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def recv_into(self, *arguments: Any) -> int:
+        if _connecting.budget is not None:
+            _connecting.budget.wait(self, select.POLLIN)
+        return super().recv_into(*arguments)
 
 
 class _SteppedSocket(ssl.SSLSocket):
@@ -343,7 +442,6 @@ class _SteppedSocket(ssl.SSLSocket):
 
     def do_handshake(self, block: bool = False) -> None:
         timeout = self.gettimeout()
-        until = None if timeout is None else time.monotonic() + timeout
         self.setblocking(False)
         try:
             while True:
@@ -354,14 +452,61 @@ class _SteppedSocket(ssl.SSLSocket):
                     wanted = select.POLLIN
                 except ssl.SSLWantWriteError:
                     wanted = select.POLLOUT
-                if not _ready(self, wanted, None if until is None else until - time.monotonic()):
-                    raise builtins.TimeoutError("the TLS handshake timed out")
+                _budget().wait(self, wanted)
         finally:
             self.settimeout(timeout)
 
 
+class _HTTPConnection(HTTPConnection):
+    """urllib3's connection, made within a budget."""
+
+    def _new_conn(self) -> socket.socket:
+        try:
+            return self._reached()
+        except socket.gaierror as error:
+            raise exceptions.NameResolutionError(self.host, self, error) from error
+        except builtins.TimeoutError as error:
+            raise exceptions.ConnectTimeoutError(self, f"connecting to {self.host} timed out") from error
+        except TransportError:  # of the budget's check
+            raise
+        except OSError as error:
+            raise exceptions.NewConnectionError(self, f"Failed to establish a new connection: {error}") from error
+
+    def _reached(self) -> socket.socket:
+        """A socket connected to the first of the host's addresses that answers within its share of the time."""
+        budget = _budget()
+        try:
+            found = socket.getaddrinfo(self._dns_host.strip("[]"), self.port, type=socket.SOCK_STREAM)
+        except UnicodeError as error:
+            raise OSError(f"{self.host!r} is no host name") from error
+        failed: OSError = OSError("the host has no address")
+        for number, (family, kind, protocol, _, address) in enumerate(found):
+            if time.monotonic() >= budget.until:
+                raise builtins.TimeoutError("timed out")
+            until = time.monotonic() + max(LEAST_SHARE, budget.left / (len(found) - number))
+            try:
+                return _ConnectingSocket.reached(family, kind, protocol, address, self.socket_options or (), until)
+            except TransportError:
+                raise
+            except OSError as error:
+                failed = error
+        try:
+            raise failed
+        finally:
+            del failed  # it holds this frame
+
+
+class _HTTPSConnection(_HTTPConnection, HTTPSConnection):
+    """The same for TLS."""
+
+
+# ------------------------------------------------------------------------------------------------ fork
+
+
 class _HTTPPool(urllib3.HTTPConnectionPool):
     """urllib3's pool, known to the fork handler."""
+
+    ConnectionCls = _HTTPConnection
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -383,6 +528,8 @@ class _HTTPPool(urllib3.HTTPConnectionPool):
 
 class _HTTPSPool(_HTTPPool, urllib3.HTTPSConnectionPool):
     """The same for TLS."""
+
+    ConnectionCls = _HTTPSConnection
 
 
 _living: weakref.WeakSet[Connections | _HTTPPool] = weakref.WeakSet()

@@ -10,13 +10,25 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 import weakref
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ._forking import forks_wait
-from .config import ClientSettings, check_region, region_from_environment
+from ._kept import without_traceback
+from .config import (
+    ClientSettings,
+    NonEmptyEnvironment,
+    ca_bundle_from_environment,
+    check_region,
+    environment_text,
+    has_empty_variables,
+    region_from_environment,
+)
 from .errors import ConfigurationError, CredentialsError, S3dlioError
+from .errors import TimeoutError as OurTimeoutError
 
 DEFAULT_REGION = "us-east-1"
 
@@ -25,17 +37,75 @@ _NONE_FOUND = (
     "the profile, or the container's or instance's provider; give Client(credentials=(access key, secret key)), "
     "or credentials='anonymous'"
 )
+# Seconds between two looks at the caller's scope and deadline while credentials are being fetched.
+WAIT_SLICE = 0.05
+# Seconds before credentials that are still valid are asked for anew, once that has failed.
+NEXT_TRY = 10.0
 # What may stand in a header: a line feed at a variable's end would otherwise split the request.
 _PRINTABLE = re.compile(r"[\x21-\x7e]+")
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """Frozen credentials of one request, under botocore's names."""
+    """Frozen credentials of one request, under botocore's names; `generation` counts how often they were renewed."""
 
     access_key: str
     secret_key: str = field(repr=False)
     token: str | None = field(default=None, repr=False)
+    generation: int = field(default=0, repr=False, compare=False)
+
+
+class _Fetch:
+    """One walk through botocore's chain, or one refresh, on a thread of its own; all who need its outcome wait here.
+
+    It reads files, runs programs and asks networks, none of which hears a Ctrl-C, a cancel or a deadline; those who
+    wait do.
+
+    Args:
+        found: the chain's object to refresh; None to walk through the chain.
+        session: to walk with.
+        generation: how often credentials were renewed before.
+    """
+
+    def __init__(self, found: Any, session: Any, generation: int) -> None:
+        self.found = found
+        self.credentials: Credentials | None = None
+        self.error: Exception | None = None
+        self.abandoned = False
+        self.done = threading.Event()
+        self._session = session
+        self._generation = generation
+
+    def run(self) -> None:
+        """Fetches; `done` is for the caller to set."""
+        try:
+            if self.found is None:
+                self.found = self._session.get_credentials()
+            self.credentials = _frozen(self.found, self._generation)
+        except Exception as error:  # the chain reaches files, programs and networks, and wraps only some errors
+            self.error = without_traceback(error)
+
+    def wait(self, check: Callable[[], None] | None, until: float | None) -> None:
+        """Returns when it has ended.
+
+        Raises:
+            TimeoutError: it has not by `until`, of the monotonic clock; it goes on for whoever needs it next.
+        """
+        while not self.done.wait(WAIT_SLICE if until is None else max(0.0, min(WAIT_SLICE, until - time.monotonic()))):
+            if check is not None:
+                check()
+            if until is not None and time.monotonic() >= until:
+                raise OurTimeoutError("no credentials came in time")
+
+    def outcome(self) -> Credentials:
+        """What it came to; every one who waited gets an error of their own."""
+        if isinstance(self.error, S3dlioError):
+            raise type(self.error)(*self.error.args) from self.error.__cause__
+        if self.error is not None:
+            raise CredentialsError(f"credentials could not be had: {self.error}") from self.error
+        if self.credentials is None:
+            raise CredentialsError(_NONE_FOUND)
+        return self.credentials
 
 
 class CredentialSource:
@@ -50,6 +120,10 @@ class CredentialSource:
         self._lock = threading.Lock()
         self._session: Any = None
         self._chain_credentials: Any = None
+        self._latest: Credentials | None = None
+        self._generation = 0
+        self._fetch: _Fetch | None = None
+        self._not_before = 0.0
         self._region: str | None = None
 
     def load(self) -> None:
@@ -59,44 +133,108 @@ class CredentialSource:
             ConfigurationError: the profile does not exist, or a shared file is malformed.
         """
         given = self._settings
-        if given.credentials is None or given.endpoint_url is None or not (given.region or region_from_environment()):
+        explicit = given.credentials is not None and given.endpoint_url is not None and given.profile is None
+        if not explicit or not (given.region or region_from_environment()):
             with self._lock:
                 self._made_session()
 
-    def frozen(self) -> Credentials | None:
+    def frozen(self, check: Callable[[], None] | None = None, within: float | None = None) -> Credentials | None:
         """Credentials for one attempt, refreshed if their time has come; None for anonymous access.
+
+        The chain is asked once for all threads that wait.
+
+        Args:
+            check: called some twenty times a second during such a wait; what it raises ends the wait.
+            within: seconds that it may take; None for as long as it takes.
 
         Raises:
             CredentialsError: none were found, they cannot be used, or the refresh failed.
             ConfigurationError: the profile does not exist, or a shared file is malformed.
+            TimeoutError: they did not come within that time.
         """
         given = self._settings.credentials
         if given == "anonymous":
             return None
         if given is not None:
             return _checked(*given)
+        until = None if within is None else time.monotonic() + within
+        while True:
+            ready, fetch = self._ready_or_fetch()
+            if ready is not None:
+                return ready
+            assert fetch is not None
+            fetch.wait(check, until)
+            if not fetch.abandoned:
+                return fetch.outcome()
+
+    def _ready_or_fetch(self) -> tuple[Credentials | None, _Fetch | None]:
+        """Credentials that can be used now, or else the fetch to wait for, which is under way."""
+        fetch = None
         try:
             with self._lock:
-                if self._chain_credentials is None:
-                    self._chain_credentials = self._made_session().get_credentials()
-                found = self._chain_credentials
-            # Outside the lock: botocore lets one thread refresh while the others go on with what is still valid.
-            frozen = None if found is None else found.get_frozen_credentials()
-        except S3dlioError:
+                found, latest = self._chain_credentials, self._latest
+                due = found is None or _is_due(found)
+                if not due:
+                    self._latest = _frozen(found, self._generation)
+                    return self._latest, None
+                usable = None if latest is None or _is_due(found, mandatory=True) else latest
+                if self._fetch is not None:
+                    return usable, self._fetch
+                if usable is not None and time.monotonic() < self._not_before:
+                    return usable, None
+                session = self._made_session() if found is None else None
+                fetch = self._fetch = _Fetch(found, session, self._generation)
+            try:
+                threading.Thread(target=self._run, args=(fetch,), name="s3dlio-credentials", daemon=True).start()
+            except RuntimeError:  # no thread is to be had; from Python 3.12 on none is at exit
+                self._run(fetch)
+            return usable, fetch
+        except BaseException:
+            if fetch is not None:  # an interrupt; those who wait for it begin another
+                with self._lock:
+                    if self._fetch is fetch:
+                        self._fetch = None
+                fetch.abandoned = True
+                fetch.done.set()
             raise
-        except Exception as error:  # the chain reaches files, programs and networks, and wraps only some errors
-            raise CredentialsError(f"credentials could not be had: {error}") from error
-        if frozen is None:
-            raise CredentialsError(_NONE_FOUND)
-        return _checked(frozen.access_key, frozen.secret_key, frozen.token)
 
-    def renew(self) -> bool:
-        """Forgets credentials that the store calls expired, so that the chain is asked anew; False for given ones."""
-        if self._settings.credentials is not None:
+    def _run(self, fetch: _Fetch) -> None:
+        try:
+            fetch.run()
+        except BaseException as error:
+            fetch.error = CredentialsError(f"credentials could not be had: {error!r}")
+            raise
+        finally:
+            self._end(fetch)
+
+    def _end(self, fetch: _Fetch) -> None:
+        with self._lock:
+            if self._fetch is fetch:
+                self._fetch = None
+                if fetch.error is None and fetch.found is not None:
+                    self._chain_credentials, self._latest = fetch.found, fetch.credentials
+                    # Within its advisory time botocore keeps a failed refresh to itself.
+                    self._not_before = time.monotonic() + NEXT_TRY if _is_due(fetch.found) else 0.0
+        fetch.done.set()
+
+    def renew(self, expired: Credentials | None) -> bool:
+        """Forgets credentials that the store calls expired, so that the chain is asked anew.
+
+        Returns:
+            False where there are no others: they were given, or there are none. True too where somebody has renewed
+            those already: many requests fail together, and one renewal serves all.
+        """
+        if self._settings.credentials is not None or expired is None:
             return False
         with self._lock:
-            self._chain_credentials = None
-            self._session = None  # it has the shared files in memory
+            superseded = self._latest is not None and self._latest != expired
+            if expired.generation != self._generation or superseded:
+                return True
+            self._latest = None
+            if self._fetch is None:
+                self._generation += 1
+                self._chain_credentials = None
+                self._session = None  # it has the shared files in memory
         return True
 
     @property
@@ -113,6 +251,19 @@ class CredentialSource:
                     found = self._made_session().get_config_variable("region") or DEFAULT_REGION
                 self._region = check_region(found)
             return self._region
+
+    def profile_section(self) -> Mapping[str, Any]:
+        """The profile's settings; empty for a client that was told both credentials and endpoint, but no profile.
+
+        Raises:
+            ConfigurationError: the profile does not exist, or a shared file is malformed.
+        """
+        given = self._settings
+        if given.credentials is not None and given.endpoint_url is not None and given.profile is None:
+            return {}
+        with self._lock:
+            section: Mapping[str, Any] = self._made_session().get_scoped_config()
+            return section
 
     def ca_bundle(self) -> str | None:
         """The profile's ``ca_bundle``, for clients whose credentials come from the chain; else None."""
@@ -147,6 +298,7 @@ class CredentialSource:
                     full_config=session.full_config,
                     scoped_config=session.get_scoped_config(),
                     client_name="s3",
+                    environ=NonEmptyEnvironment(),
                 )
                 url: str | None = provider.provide()
             except BotoCoreError as error:
@@ -162,14 +314,74 @@ class CredentialSource:
 
             session = Session(profile=self._settings.profile)
             try:
+                if has_empty_variables():
+                    _ignore_empty_variables(session)
                 session.get_scoped_config()
+                self._tell_session(session)
             except BotoCoreError as error:
                 raise ConfigurationError(f"the AWS configuration cannot be used: {error}") from error
             if self._settings.credentials is None:
                 with forks_wait:  # it makes a TLS context for the instance's provider
-                    session.get_component("credential_provider")
+                    resolver = session.get_component("credential_provider")
+                if has_empty_variables():
+                    _replace_providers(resolver)
             self._session = session
         return self._session
+
+    def _tell_session(self, session: Any) -> None:
+        """Gives it what providers that ask a service (STS, SSO) need, and botocore does not know by itself."""
+        region = self._settings.region or region_from_environment()
+        if not region and not session.get_config_variable("region"):
+            region = DEFAULT_REGION
+        if region:
+            session.set_config_variable("region", region)
+        text = environment_text("AWS_CA_BUNDLE")
+        if text is not None and text.startswith("~"):
+            session.set_config_variable("ca_bundle", ca_bundle_from_environment())
+
+
+def _ignore_empty_variables(session: Any) -> None:
+    """Has a session read its variables, the profile's name among them, as if the empty ones were not set."""
+    with forks_wait:
+        from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES, ConfigChainFactory
+
+    factory = ConfigChainFactory(session=session, environ=NonEmptyEnvironment())
+    store = session.get_component("config_store")
+    for name, (properties, variables, default, conversion) in BOTOCORE_DEFAUT_SESSION_VARIABLES.items():
+        chain = factory.create_config_chain(
+            instance_name=name,
+            env_var_names=variables,
+            config_property_names=properties,
+            default=default,
+            conversion_func=conversion,
+        )
+        store.set_config_provider(name, chain)
+
+
+def _replace_providers(resolver: Any) -> None:
+    """The same for the providers that look at the environment themselves."""
+    with forks_wait:
+        from botocore.credentials import ContainerProvider, EnvProvider
+
+    for number, provider in enumerate(resolver.providers):
+        if isinstance(provider, ContainerProvider | EnvProvider):
+            resolver.providers[number] = type(provider)(environ=NonEmptyEnvironment())
+
+
+def _is_due(found: Any, *, mandatory: bool = False) -> bool:
+    """Whether botocore would refresh these; `mandatory`: and would not do without."""
+    needed = getattr(found, "refresh_needed", None)
+    if needed is None:
+        return False
+    return bool(needed(getattr(found, "_mandatory_refresh_timeout", 600)) if mandatory else needed())
+
+
+def _frozen(found: Any, generation: int) -> Credentials | None:
+    """The chain's credentials as they are now, refreshed if they are due."""
+    frozen = None if found is None else found.get_frozen_credentials()
+    if frozen is None:
+        return None
+    return replace(_checked(frozen.access_key, frozen.secret_key, frozen.token), generation=generation)
 
 
 def _checked(access_key: str | None, secret_key: str | None, token: str | None = None) -> Credentials:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import logging
 import re
 import threading
-import time
 from collections.abc import Callable
 
 from . import _retry
 from ._checksums import LADDER
-from ._failures import Failed
+from ._credentials import Credentials
+from ._failures import Failed, SignedWith
 from ._uri import aws_endpoint
 from .config import RetryPolicy
 from .errors import ConfigurationError, S3Error
@@ -72,7 +72,7 @@ class EndpointState:
         clock_offset: seconds that the store's clock is ahead of ours.
     """
 
-    def __init__(self, renew_credentials: Callable[[], bool]) -> None:
+    def __init__(self, renew_credentials: Callable[[Credentials | None], bool]) -> None:
         self._renew_credentials = renew_credentials
         self._regions: dict[str | None, str] = {}
         self._refused: set[str] = set()
@@ -98,40 +98,77 @@ class EndpointState:
         """The region the store named for this bucket, or None."""
         return self._regions.get(bucket)
 
-    def correct(self, failed: Failed, bucket: str | None, region: str, done: set[str]) -> bool:
-        """Puts right what the answer names, each thing once in one call (`done`); False where nothing can be."""
-        named = failed.headers.get("x-amz-bucket-region") or failed.region
-        if named and named != region:
-            return self._correct_region(bucket, named, done)
-        if failed.code in _retry.TOKEN_CODES:
-            return _first(done, "credentials") and self._renew_credentials()
-        return failed.status == 403 and self._correct_clock(failed, done)
+    def correct(self, failed: Failed, bucket: str | None, done: dict[str, float]) -> bool:
+        """Puts right what the answer shows to be wrong; False where nothing can be, or it has been tried.
 
-    def _correct_region(self, bucket: str | None, named: str, done: set[str]) -> bool:
+        Judged is what the attempt was signed with. Of many that fail together the first corrects; the others find that
+        something else is known by now, and are sent again.
+
+        Args:
+            done: what this call has corrected itself, each thing once; empty at its beginning.
+        """
+        signed = failed.signed
+        if signed is None:
+            return False
+        named = _named_region(failed)
+        known = self.region_of(bucket)
+        if named and named != signed.region:
+            return named == known or self._correct_region(bucket, named, done)
+        if known and known != signed.region:
+            return True
+        # The answer to a HEAD has no code, and S3 says with the same status that a token has expired.
+        token = signed.credentials.token if signed.credentials is not None else None
+        if failed.code in _retry.TOKEN_CODES or (failed.status == 400 and failed.code is None and token):
+            return self._correct_credentials(signed, done)
+        if failed.code in _retry.CLOCK_CODES or (failed.status == 403 and failed.code is None):
+            return self._correct_clock(failed, signed, done)
+        return False
+
+    def _correct_region(self, bucket: str | None, named: str, done: dict[str, float]) -> bool:
         try:
             aws_endpoint(named)  # what cannot be a region may not become part of a host name
         except ConfigurationError:
             return False
-        if not _first(done, "region"):
+        if "region" in done:
             return False
+        done["region"] = 0.0
         log.info("bucket %s is in region %s; requests for it are signed for that from now on", bucket, named)
         self._regions[bucket] = named
         return True
 
-    def _correct_clock(self, failed: Failed, done: set[str]) -> bool:
-        date = failed.date
-        if date is None:
+    def _correct_credentials(self, signed: SignedWith, done: dict[str, float]) -> bool:
+        if "credentials" in done:
             return False
-        offset = date - time.time()
-        if abs(offset - self.clock_offset) < TOLERATED_SKEW or not _first(done, "clock"):
+        done["credentials"] = 0.0
+        return self._renew_credentials(signed.credentials)
+
+    def _correct_clock(self, failed: Failed, signed: SignedWith, done: dict[str, float]) -> bool:
+        if "clock" in done:
+            # It did not help: the date may be that of a machine in between, or the refusal about something else.
+            if self.clock_offset == signed.clock_offset:
+                self.clock_offset = done["clock"]
             return False
+        if abs(self.clock_offset - signed.clock_offset) >= TOLERATED_SKEW:
+            return True
+        if failed.date is None:
+            return False
+        offset = failed.date - failed.at
+        if abs(offset - signed.clock_offset) < TOLERATED_SKEW:
+            return False
+        done["clock"] = signed.clock_offset
         log.warning("the store's clock is %.0f s ahead of ours; requests are signed by its clock from now on", offset)
         self.clock_offset = offset
         return True
 
 
-def _first(done: set[str], what: str) -> bool:
-    if what in done:
-        return False
-    done.add(what)
-    return True
+# What S3 says where a bucket of a region that has to be opted into is asked for at another one's host.
+_LOCATION = re.compile("The ([a-z0-9-]+) location constraint is incompatible")
+
+
+def _named_region(failed: Failed) -> str | None:
+    """The region that the answer says the bucket is in: by its header, which that to a HEAD has too, or by its text."""
+    named = failed.headers.get("x-amz-bucket-region") or failed.region
+    if not named and failed.code == _retry.LOCATION_CODE:
+        said = _LOCATION.search(failed.message or "")
+        named = said[1] if said is not None and said[1] != "unspecified" else None
+    return named

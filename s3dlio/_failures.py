@@ -6,12 +6,17 @@ It holds no traceback and no payload. Only `_attempts` makes these; `_operations
 from __future__ import annotations
 
 import builtins
+import re
+import time
 from collections.abc import Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from . import _http, _retry, _xml
+from ._credentials import Credentials
 from ._exchange import Exchange, Outcome
 from ._kept import without_traceback
+from ._redaction import redacted
+from ._timestamps import parse_timestamp
 from .config import ClientSettings
 from .errors import (
     AccessDeniedError,
@@ -54,8 +59,38 @@ _FAILURES = {
 }
 
 
+# Of an answer that is not S3's XML, so much is told: enough to recognise a login page or a gateway's words.
+SHOWN_BYTES = 80
+# Looked at for that, so that a page of megabytes costs nothing.
+_LOOKED_AT = 4096
+_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+
+
+class SignedWith(NamedTuple):
+    """What an attempt was signed with: its answer is judged by that, and not by what is known by then.
+
+    Attributes:
+        region: the region signed for; it decides about Amazon's endpoint too where nothing was signed.
+        credentials: None for anonymous access.
+        clock_offset: seconds that the store's clock was thought to be ahead of ours.
+    """
+
+    region: str
+    credentials: Credentials | None
+    clock_offset: float
+
+
+NOT_SIGNED = SignedWith("", None, 0.0)
+
+
 class Failed:
-    """One failed attempt: either an answer of the store or a failure of the transport."""
+    """One failed attempt: either an answer of the store or a failure of the transport.
+
+    Attributes:
+        signed: what the attempt was signed with; None where it did not come to that.
+    """
+
+    signed: SignedWith | None = None
 
     def __init__(self, failure: _retry.Failure | None, error: Exception | None, *, sent: bool = False) -> None:
         self.failure = failure
@@ -67,6 +102,7 @@ class Failed:
         self.host_id: str | None = None
         self.region: str | None = None
         self.headers: Mapping[str, str] = {}
+        self.at = time.time()
         self.may_have_taken_effect = sent and failure is not None
         # It says nothing about the request, as of a pooled connection that the server had closed: no attempt.
         self.unseen = False
@@ -95,23 +131,39 @@ class Failed:
             failed.code, failed.message, failed.region = document.code, document.message, document.region
             failed.request_id = failed.request_id or document.request_id
             failed.host_id = failed.host_id or document.host_id
+        else:
+            # MinIO has no document in the answer to a HEAD either, but says so much.
+            failed.code = head.headers.get("x-minio-error-code") or None
+            failed.message = head.headers.get("x-minio-error-desc", "").strip('" ') or described(head.headers, body)
+        place = head.headers.get("location") or (document.endpoint if document is not None else None)
+        if place:
+            points = f"it points to {_printable(place)}"
+            failed.message = points if failed.message is None else f"{failed.message.rstrip('.')}; {points}"
         # A gateway that gives up (5xx) may have passed the request on.
         failed.may_have_taken_effect = head.status >= 500
         return failed
 
     @property
     def date(self) -> float | None:
-        """The store's clock when it answered, in seconds since the epoch."""
-        return _instant(self.headers.get("date"))
+        """The store's clock when it answered, in seconds since the epoch; None where it told none that can be read."""
+        moment = parse_timestamp(self.headers.get("date"))
+        return None if moment is None else moment.timestamp()
 
     @property
     def retry_after(self) -> float:
-        """Seconds that the store asks to be left alone: a number or a date (RFC 9110, section 10.2.3)."""
+        """Seconds that the store asks to be left alone: a number or a date (RFC 9110, section 10.2.3); 0 if unreadable.
+
+        A date counts from the store's own, or from our clock where it told none.
+        """
         text = self.headers.get("retry-after", "").strip()
-        if text.isdecimal():
-            return float(text)
-        until, now = _instant(text), self.date
-        return 0.0 if until is None or now is None else max(0.0, until - now)
+        number, _, again = text.partition(", ")
+        if _SECONDS.fullmatch(number) and again in ("", number):
+            return float(number)
+        until = parse_timestamp(text)
+        if until is None:
+            return 0.0
+        date = self.date
+        return max(0.0, until.timestamp() - (self.at if date is None else date))
 
     def __str__(self) -> str:
         return str(self.error) if self.error else f"status {self.status} ({self.code})"
@@ -132,16 +184,19 @@ class Failed:
         return raised
 
 
-def _instant(text: str | None) -> float | None:
-    from email.utils import parsedate_to_datetime  # 10 ms that only failures need
-
-    try:
-        return None if not text else parsedate_to_datetime(text).timestamp()
-    except ValueError:
+def described(headers: Mapping[str, str], body: bytes) -> str | None:
+    """A body that is not S3's XML in a few words, for who has to find out which machine sent it; None for none."""
+    text = _printable(body[:_LOOKED_AT].decode("utf-8", "replace"))
+    if not text:
         return None
+    kind = _printable(headers.get("content-type", ""))
+    return f"the answer is not S3's XML{f' but {kind}' if kind else ''}, and begins {text!r}"
 
 
-_THROTTLES = ("SlowDown", "TooManyRequests", "RequestLimitExceeded", "Throttling", "ThrottlingException")
+def _printable(text: str) -> str:
+    """The first printable characters on one line; what gives access is taken out before the cut can hide it."""
+    clean = redacted(" ".join("".join(c if c.isprintable() else " " for c in text).split()))
+    return clean if len(clean) <= SHOWN_BYTES else f"{clean[:SHOWN_BYTES]}..."
 
 
 def s3_error(
@@ -160,9 +215,8 @@ def s3_error(
         404: NotFoundError,
         412: PreconditionFailedError,
         416: InvalidRangeError,
-        429: ThrottledError,
     }.get(status, S3Error)
-    if code in _THROTTLES:
+    if code in _retry.THROTTLE_CODES or status in _retry.THROTTLE_STATUSES:
         error_class = ThrottledError
     elif code == "ConditionalRequestConflict":
         error_class = PreconditionFailedError

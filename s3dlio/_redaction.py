@@ -1,6 +1,6 @@
-"""Takes out of texts what gives access to a store: the signature, token and access key of a presigned query string.
+"""Takes out of texts what gives access to a store or proxy: a presigned query's values, and a URL's user and password.
 
-Messages of errors and log records go through it, because a user or a store may have put such a URL into them. It
+Messages of errors, reprs and log records go through it, because a user or a store may have put such a URL into them. It
 must never change anything else.
 """
 
@@ -9,14 +9,37 @@ from __future__ import annotations
 import logging
 import re
 
-_SECRET = re.compile(
+REDACTED = "[redacted]"
+
+_QUERY = re.compile(
     r"(?i)\b(X-Amz-(?:Signature|Credential|Security-Token)|AWSAccessKeyId|Signature)(=|%3D)[^&\s'\"<>;,]+"
 )
+# What stands before the ``@`` of a URL's authority (RFC 3986, section 3.2.1), also where the URL is part of another and
+# so percent-encoded. A secret may hold slashes that nobody encoded: where a colon is followed by what is no port,
+# everything up to an ``@`` belongs to it.
+_USER = re.compile(
+    r"(?i)\b([a-z][a-z0-9+.-]*:/{2})"
+    r"(?:[^\s/?#'\"<>]*|(?!\[)[^\s/?#'\"<>:]*:(?!\d{1,5}(?:[/?#'\"\s]|$))[^\s'\"<>]*)(@|%40)"
+)
+_ENCODED_USER = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*%3A(?:%2F){2})(?:(?!%40|%2F|%3F)[^\s/?#'\"<>&@])*%40")
+_ANY_USER = re.compile(r"[^\s'\"<>]*(?:@|%40)")
 
 
 def redacted(text: str) -> str:
-    """The text without the values of a presigned query (Signature Version 4 and 2)."""
-    return _SECRET.sub(r"\1\2[redacted]", text) if "=" in text or "%3" in text else text
+    """The text without the values of a presigned query (Signature Version 4 and 2), and without users of URLs."""
+    if "=" in text or "%3" in text:
+        text = _QUERY.sub(rf"\1\2{REDACTED}", text)
+    if "://" in text and ("@" in text or "%40" in text):
+        text = _USER.sub(rf"\1{REDACTED}\2", text)
+    if "%40" in text:
+        text = _ENCODED_USER.sub(rf"\1{REDACTED}%40", text)
+    return text
+
+
+def shown(value: object) -> str:
+    """The repr of what was to be a URI or URL and is none, without anything that may be a user and password in it."""
+    text = repr(value)
+    return redacted(text) if "://" in text else _ANY_USER.sub(f"{REDACTED}@", text)
 
 
 class RedactingFilter(logging.Filter):

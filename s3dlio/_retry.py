@@ -26,6 +26,7 @@ class Failure(enum.Enum):
 
     CONNECT = "connect"
     UNTRUSTED = "untrusted"
+    PROXY = "proxy"
     SEND = "send"
     RECEIVE = "receive"
     TIMEOUT = "timeout"
@@ -49,34 +50,42 @@ class Decision(NamedTuple):
     delay: float
 
 
-# What passes by itself: overload, a gateway without a back end, a client that was too slow to send.
-_PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+# What passes by itself: overload, a gateway without a back end, a client that was too slow to send. Those beyond the
+# registered ones are what load balancers and content networks say of the store behind them.
+_PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504, 509, 520, 521, 522, 523, 524, 529, 530, 598})
+# Those that ask for a slower pace: too many requests, bandwidth limit exceeded, site overloaded.
+THROTTLE_STATUSES = frozenset({429, 509, 529})
 
 # Codes count whatever status they come with: S3 sends RequestTimeout with 400, and a Complete or copy that
-# failed late is an InternalError inside a 200.
+# failed late is an InternalError inside a 200. SlowDownRead and SlowDownWrite are MinIO's.
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
-_PASSING_CODES = frozenset({
+THROTTLE_CODES = frozenset({
     "BandwidthLimitExceeded",
-    "InternalError",
-    "OperationAborted",
     "RequestLimitExceeded",
     "RequestThrottled",
     "RequestThrottledException",
-    "RequestTimeout",
-    "RequestTimeoutException",
-    "ServiceUnavailable",
     "SlowDown",
+    "SlowDownRead",
+    "SlowDownWrite",
     "Throttling",
     "ThrottledException",
     "ThrottlingException",
     "TooManyRequests",
     "TooManyRequestsException",
 })  # fmt: skip
+_PASSING_CODES = THROTTLE_CODES | {
+    "InternalError",
+    "OperationAborted",
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "ServiceUnavailable",
+}
 
 # What the client can put right itself, once: its clock, its credentials, the region it signs for.
 CLOCK_CODES = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
 TOKEN_CODES = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
-REGION_CODES = frozenset({"AuthorizationHeaderMalformed", "PermanentRedirect", "TemporaryRedirect"})
+LOCATION_CODE = "IllegalLocationConstraintException"
+REGION_CODES = frozenset({"AuthorizationHeaderMalformed", "PermanentRedirect", "TemporaryRedirect", LOCATION_CODE})
 _REDIRECTS = frozenset({301, 302, 307, 308})
 
 # A store's wish to be left alone is granted up to this many seconds; who has less time sets a deadline.
@@ -120,18 +129,20 @@ def pause_bound(attempt: int, policy: RetryPolicy) -> float:
 def _verdict(outcome: Outcome) -> Verdict:
     """Whether another attempt could end differently, and whether the answer is what was wanted."""
     operation, status, code, failure = outcome
-    if failure is Failure.UNTRUSTED:
-        return Verdict.RAISE  # a certificate that was refused stays refused
+    if failure in (Failure.UNTRUSTED, Failure.PROXY):
+        return Verdict.RAISE  # a certificate or password that was refused stays refused
     if failure is not None or status is None:
         # Every request may be sent again: parts and objects replace themselves by the same bytes, and what a
         # repeated Complete is answered is for its caller to interpret.
         return Verdict.RETRY
+    if code == LOCATION_CODE and operation == "CreateBucket":
+        return Verdict.RAISE  # it is about the region that was asked for the bucket
     if status in _REDIRECTS or code in CLOCK_CODES | TOKEN_CODES | REGION_CODES:
         return Verdict.CORRECT
     if code in _PASSING_CODES or status in _PASSING_STATUSES:
         return Verdict.RETRY
-    if status == 403 and code is None:
-        return Verdict.CORRECT  # the answer to a HEAD says no more; the client looks at its date
+    if code is None and (status == 403 or (status == 400 and operation.startswith("Head"))):
+        return Verdict.CORRECT  # the answer to a HEAD says no more; the client looks at its headers
     if code == "ConditionalRequestConflict" and operation == "PutObject":
         # At Complete the same conflict has used the upload up: a new one would be needed.
         return Verdict.RETRY

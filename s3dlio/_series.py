@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._credentials import Credentials
 from ._drivers import drivers
@@ -25,6 +25,20 @@ if TYPE_CHECKING:
 # Gives memory for bodies: called with the length of the one that comes next and how many are still to come, it returns
 # a buffer and an offset in it, from which on there is room for that one at least.
 Room = Callable[[int, int], tuple[Any, int]]
+
+
+class Limit(NamedTuple):
+    """How long one request of a series may take.
+
+    Attributes:
+        seconds: from the answer before it, or from the start of the series.
+        may_cut: asked before one that took longer is cut short.
+        spent: what the first one has used up before the series was started.
+    """
+
+    seconds: float
+    may_cut: Callable[[], bool]
+    spent: float = 0.0
 
 
 class UsualHead(Mapping[str, str]):
@@ -143,12 +157,12 @@ class Series:
             idle_timeout=timeouts.idle,
         )
 
-    def run(self, scope: CancelScope, limits: Sequence[tuple[float, Callable[[], bool]]]) -> None:
+    def run(self, scope: CancelScope, limits: Sequence[Limit]) -> None:
         """Runs it to its end; that is where a request was not answered by a whole 2xx, or took too long.
 
         Args:
-            limits: seconds that one request may take, the shortest first, each with what is asked before one that took
-                longer is cut short: where it may not be, the next limit counts, and after the last it is waited for.
+            limits: the shortest first: where a request that took longer may not be cut short, the next one counts, and
+                after the last it is waited for.
         """
         exchange = self.exchange
         self._since = time.monotonic()
@@ -156,8 +170,9 @@ class Series:
         try:
             while True:
                 drivers().submit(exchange)
-                if any(not self._advances(seconds) and may_cut() for seconds, may_cut in limits):
-                    self.took = time.monotonic() - self._since
+                passed = next((one for one in limits if not self._advances(one) and one.may_cut()), None)
+                if passed is not None:
+                    self.took = time.monotonic() - self._since + (passed.spent if self._seen == 0 else 0.0)
                     self._end()
                     self.cut = exchange.outcome == Outcome.CANCELLED and not scope.cancelled
                 exchange.wait(None)
@@ -177,14 +192,17 @@ class Series:
             scope.leave(exchange)
         self._collect()
 
-    def _advances(self, patience: float) -> bool:
-        """Waits; False once one request took longer than `patience` seconds, by a look four times in that time."""
-        while not self.exchange.wait(min(patience / 4, max(0.001, self._since + patience - time.monotonic()))):
+    def _advances(self, limit: Limit) -> bool:
+        """Waits; False once one request took longer than the limit, by a look four times in that time."""
+        while True:
+            patience = limit.seconds - (limit.spent if self._seen == 0 else 0.0)
+            left = self._since + patience - time.monotonic()
+            if self.exchange.wait(max(0.001, min(limit.seconds / 4, left))):
+                return True
             if self.exchange.answered != self._seen:
                 self._seen, self._since = self.exchange.answered, time.monotonic()
             elif time.monotonic() - self._since >= patience:
                 return False
-        return True
 
     def _end(self) -> None:
         self.exchange.cancel()

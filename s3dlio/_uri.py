@@ -13,9 +13,17 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import SplitResult, quote, urlsplit
 
+from ._redaction import redacted, shown
 from .errors import ConfigurationError, UnsupportedUriError
 
 SCHEME = "s3://"
+_NO_ARN = (
+    "access points, Outposts and Object Lambda are not supported; name the bucket, or the access point's alias, "
+    "as in 's3://bucket/key'"
+)
+# Directory buckets (S3 Express One Zone): sessions and zonal hosts of their own. Other stores know no such name.
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/directory-bucket-naming-rules.html
+_DIRECTORY_BUCKET = "--x-s3"
 
 # Buckets of today have 3 to 63 lower-case characters, but those made in us-east-1 before 2018 may have up to
 # 255, upper-case letters and underscores: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
@@ -78,12 +86,14 @@ def parse_uri(uri: str, *, require_key: bool = True) -> Location:
     """
     if not isinstance(uri, str):
         raise UnsupportedUriError(
-            f"{uri!r} is a {type(uri).__name__}; give a str like 's3://bucket/key' (path objects merge slashes)"
+            f"{shown(uri)} is a {type(uri).__name__}; give a str like 's3://bucket/key' (path objects merge slashes)"
         )
     if uri[: len(SCHEME)].lower() != SCHEME:  # schemes are case-insensitive: RFC 3986, section 3.1
-        raise UnsupportedUriError(f"{uri!r} is not an S3 URI; write it as 's3://bucket/key'")
+        if uri[:4].lower() == "arn:":
+            raise UnsupportedUriError(f"{shown(uri)} is an ARN, and {_NO_ARN}")
+        raise UnsupportedUriError(f"{shown(uri)} is not an S3 URI; write it as 's3://bucket/key'")
     bucket, _, key = uri[len(SCHEME) :].partition("/")
-    return _checked(bucket, key, repr(uri), require_key)
+    return _checked(bucket, key, repr(redacted(uri)), require_key)
 
 
 def check_location(bucket: str, key: str, *, require_key: bool = True) -> Location:
@@ -92,19 +102,25 @@ def check_location(bucket: str, key: str, *, require_key: bool = True) -> Locati
     Raises:
         UnsupportedUriError: naming both and what is wrong.
     """
-    described = f"bucket {bucket!r} with key {key!r}"
     if not isinstance(bucket, str) or not isinstance(key, str):
-        raise UnsupportedUriError(f"{described}: both must be str")
-    return _checked(bucket, key, described, require_key)
+        raise UnsupportedUriError(f"bucket {shown(bucket)} with key {key!r}: both must be str")
+    return _checked(bucket, key, f"bucket {shown(bucket)} with key {key!r}", require_key)
 
 
 def _checked(bucket: str, key: str, described: str, require_key: bool) -> Location:
     if not bucket:
         raise UnsupportedUriError(f"{described} names no bucket; write it as 's3://bucket/key'")
+    if bucket[:4].lower() == "arn:":
+        raise UnsupportedUriError(f"{described} names an ARN, and {_NO_ARN}")
+    if ":" in bucket or "@" in bucket or "%40" in bucket:  # what stands there may be a secret, so it is not repeated
+        raise UnsupportedUriError(
+            "a user, password or port stands before the bucket's name; write the URI as 's3://bucket/key', and give "
+            "Client(credentials=..., endpoint_url=...)"
+        )
     if not _BUCKET.fullmatch(bucket):
         raise UnsupportedUriError(
             f"{described}: {bucket!r} is not a bucket name; use letters, digits, '-', '.' and '_', "
-            "with a letter or digit first (ARNs and credentials cannot stand there)"
+            "with a letter or digit first"
         )
     if require_key and not key:
         raise UnsupportedUriError(f"{described} names no object; add its key, as in 's3://{bucket}/key'")
@@ -143,18 +159,28 @@ def encode_query(pairs: Sequence[tuple[str, str]]) -> str:
     return "&".join(f"{name}={value}" for name, value in encoded)
 
 
-def aws_endpoint(region: str) -> str:
+def aws_endpoint(region: str, *, fips: bool = False, dualstack: bool = False, global_host: bool = False) -> str:
     """The HTTPS endpoint of Amazon S3 in `region`, by the region's partition.
 
+    Args:
+        fips: the one whose cryptography is validated by FIPS 140.
+        dualstack: the one that is reached by IPv4 and IPv6.
+        global_host: for us-east-1 alone, the one without a region in its name; it has no other variant.
+
     Raises:
-        ConfigurationError: `region` cannot be part of a host name.
+        ConfigurationError: `region` cannot be part of a host name, or its partition has no such endpoint.
 
     Source: https://docs.aws.amazon.com/general/latest/gr/s3.html
     """
     if not _REGION.fullmatch(region):
         raise ConfigurationError(f"region {region!r} is not a region name; use one like 'eu-central-1'")
     domain = next(domain for prefix, domain in _PARTITIONS if region.startswith(prefix))
-    return f"https://s3.{region}.{domain}"
+    if fips and region.startswith("cn-"):
+        raise ConfigurationError(f"region {region!r} has no FIPS endpoints; set AWS_USE_FIPS_ENDPOINT to false")
+    if global_host and region == "us-east-1" and not fips and not dualstack:
+        return f"https://s3.{domain}"
+    host = "s3-fips" if fips else "s3"
+    return f"https://{host}.dualstack.{region}.{domain}" if dualstack else f"https://{host}.{region}.{domain}"
 
 
 @dataclass(frozen=True)
@@ -202,9 +228,15 @@ class Endpoint:
 
         Raises:
             ConfigurationError: the style is ``virtual`` and the bucket's name cannot be part of a host name.
+            UnsupportedUriError: it is one of Amazon's directory buckets.
         """
         host, path = self.host, self.base_path
         if bucket is not None:
+            if bucket.endswith(_DIRECTORY_BUCKET) and self.is_amazon:
+                raise UnsupportedUriError(
+                    f"{bucket!r} is a directory bucket (S3 Express One Zone), which is not supported; "
+                    "use a general purpose bucket"
+                )
             if self._virtual(bucket):
                 host = f"{bucket}.{host}"
                 path = f"{path}/{encode_key(key)}"
@@ -232,23 +264,43 @@ class Endpoint:
                     f"bucket {bucket!r} cannot be part of a host name; use addressing_style='path'"
                 )
             return True
-        amazon = any(self.host.endswith(f".{domain}") for _, domain in _PARTITIONS)
-        return amazon and _DNS_BUCKET.fullmatch(bucket) is not None
+        return self.is_amazon and _DNS_BUCKET.fullmatch(bucket) is not None
+
+    @property
+    def is_amazon(self) -> bool:
+        """Whether the host is one of Amazon's."""
+        return any(self.host.endswith(f".{domain}") for _, domain in _PARTITIONS)
+
+    def check_variant(self, *, fips: bool, dualstack: bool) -> None:
+        """Refuses an endpoint that is not of the kind that environment or profile ask for.
+
+        Raises:
+            ConfigurationError: naming the setting and what to do.
+        """
+        for wanted, label, variable in (
+            (fips, "fips", "AWS_USE_FIPS_ENDPOINT (use_fips_endpoint in the profile)"),
+            (dualstack, "dualstack", "AWS_USE_DUALSTACK_ENDPOINT (use_dualstack_endpoint in the profile)"),
+        ):
+            if wanted and label not in re.split("[.-]", self.host):
+                raise ConfigurationError(
+                    f"{variable} is true, but the endpoint {self.host} is no {label} endpoint: "
+                    "unset the one or the other"
+                )
 
 
 def _split_endpoint(url: str) -> tuple[SplitResult, int]:
     """The URL's parts and port; refuses everything that is not an address."""
     if _CONTROL.search(url) or " " in url or not url.isascii():
-        raise ConfigurationError(f"endpoint {url!r} holds blanks, control or non-ASCII characters; remove them")
+        raise ConfigurationError(f"endpoint {shown(url)} holds blanks, control or non-ASCII characters; remove them")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
         raise ConfigurationError("the endpoint URL is malformed; write it as 'https://host:port'") from None
-    if "@" in parts.netloc:  # the URL holds a password, so that it is not repeated
+    if "@" in parts.netloc or "%40" in parts.netloc:  # the URL holds a password, so that it is not repeated
         raise ConfigurationError("the endpoint URL holds a user name; give credentials apart from it")
     if parts.scheme not in _DEFAULT_PORTS or not parts.netloc:
-        raise ConfigurationError(f"endpoint {url!r} is not an HTTP URL; write it as 'https://host:port'")
+        raise ConfigurationError(f"endpoint {shown(url)} is not an HTTP URL; write it as 'https://host:port'")
     if parts.query or parts.fragment:
         raise ConfigurationError(f"endpoint {url!r} has a query or fragment; remove it")
     if port == 0:

@@ -33,13 +33,14 @@ class MalformedResponse(ValueError):
 
 
 class ErrorDocument(NamedTuple):
-    """What the store says about a refusal; `region` is where the bucket really is."""
+    """What the store says about a refusal; `region` is where the bucket really is, `endpoint` where to ask for it."""
 
     code: str
     message: str | None = None
     request_id: str | None = None
     host_id: str | None = None
     region: str | None = None
+    endpoint: str | None = None
 
 
 class CompletedPart(NamedTuple):
@@ -414,6 +415,7 @@ def _error(root: Element) -> ErrorDocument:
         _text(root, "RequestId"),
         _text(root, "HostId"),
         _text(root, "Region"),
+        _text(root, "Endpoint"),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, Self
 from . import objects, reader, uploads
 from ._bytes_view import BytesView
 from ._client import Service
+from ._redaction import redacted
 from ._upload_info import UploadInfo
 from .config import ClientSettings, MultipartUploadConfig, RetryPolicy, Timeouts
 from .writer import MultipartUploadSink, MultipartUploadWriter
@@ -21,19 +22,23 @@ from .writer import MultipartUploadSink, MultipartUploadWriter
 class Client:
     """Settings of one store. What is None comes from the environment and botocore's chain.
 
+    It pickles and copies by what it was told, without connections and what it has learned. So credentials that were
+    given as a tuple travel with it; those that the environment, the shared files or a provider gave never do, and are
+    looked up where it arrives.
+
     Args:
         endpoint_url: ``https://host[:port]``; None for ``AWS_ENDPOINT_URL_S3``, ``AWS_ENDPOINT_URL``, the profile, AWS.
         region: region to sign for.
         profile: profile of the shared files.
         credentials: (access key, secret key[, session token]), ``"anonymous"``, or None.
-        addressing_style: ``"auto"``, ``"path"`` or ``"virtual"``.
+        addressing_style: ``"path"``, ``"virtual"``, or ``"auto"``: the profile's, else virtual at Amazon's endpoints.
         verify: False accepts any TLS certificate, with a warning.
-        ca_bundle: path of a PEM file with the authorities to trust.
+        ca_bundle: path of a PEM file, or of a directory of them, with the authorities to trust; ``~`` is one's home.
         max_connections: a cap on connections to one host; None for no cap.
         checksum_fallback: where the store clearly refuses a checksum algorithm, use the next of crc64nvme, crc32c,
             crc32, none; False raises the refusal instead.
         timeouts: `Timeouts`, seconds without progress.
-        retries: `RetryPolicy`.
+        retries: `RetryPolicy`; None for the default with as many attempts as ``AWS_MAX_ATTEMPTS`` or the profile says.
 
     Raises:
         ConfigurationError: a value cannot be used.
@@ -65,9 +70,16 @@ class Client:
             max_connections=max_connections,
             checksum_fallback=checksum_fallback,
             timeouts=timeouts or Timeouts(),
-            retries=retries or RetryPolicy(),
+            retries=retries,
         )
         self._service = Service(self._settings)
+
+    def __getstate__(self) -> ClientSettings:
+        return self._settings
+
+    def __setstate__(self, settings: ClientSettings) -> None:
+        self._settings = settings
+        self._service = Service(settings)
 
     @property
     def service(self) -> Service:
@@ -87,7 +99,7 @@ class Client:
         self.close()
 
     def __repr__(self) -> str:
-        return f"Client(endpoint_url={self._settings.endpoint_url!r}, region={self._settings.region!r})"
+        return redacted(f"Client(endpoint_url={self._settings.endpoint_url!r}, region={self._settings.region!r})")
 
     def writer(self, uri: str, **options: Any) -> MultipartUploadWriter:
         """A `MultipartUploadWriter` of the object `uri`."""

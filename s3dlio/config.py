@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 from ._memory import memory_limit
+from ._redaction import redacted
 from .errors import ConfigurationError
 
 KIB = 1 << 10
@@ -27,6 +28,18 @@ MAX_PARTS = 10_000
 MAX_OBJECT_SIZE = 5 << 40
 
 CHECKSUM_ALGORITHMS = ("crc64nvme", "crc32c", "crc32", "sha256")
+
+
+class DefaultChecksum(str):
+    """The algorithm that is used where nobody named one: by its type it can be told from the same one given.
+
+    It gives way to ``AWS_REQUEST_CHECKSUM_CALCULATION=when_required``.
+    """
+
+    __slots__ = ()
+
+
+DEFAULT_CHECKSUM = DefaultChecksum("crc64nvme")
 
 
 class Variable(NamedTuple):
@@ -52,8 +65,24 @@ VARIABLES = (
              "Payload memory that the process-wide pool keeps warm while nobody uses it."),
     Variable("AWS_REGION", "botocore's chain, then us-east-1", "region name", "letters, digits and hyphens",
              "Region to sign for; wins over AWS_DEFAULT_REGION."),
-    Variable("AWS_CA_BUNDLE", "the profile's ca_bundle, then the platform's", "path", "a readable PEM file",
-             "Certificate authorities to trust for TLS."),
+    Variable("AWS_CA_BUNDLE", "the profile's ca_bundle, then REQUESTS_CA_BUNDLE", "path",
+             "a readable PEM file or directory, ~ allowed", "Certificate authorities to trust for TLS."),
+    Variable("REQUESTS_CA_BUNDLE", "the platform's (SSL_CERT_FILE, SSL_CERT_DIR)", "path",
+             "a readable PEM file or directory, ~ allowed", "Certificate authorities to trust for TLS."),
+    Variable("AWS_USE_FIPS_ENDPOINT", "the profile's use_fips_endpoint, then false", "boolean", "true, false",
+             "Use Amazon S3's FIPS endpoints; refused together with an endpoint that is none."),
+    Variable("AWS_USE_DUALSTACK_ENDPOINT", "the profile's use_dualstack_endpoint, then false", "boolean", "true, false",
+             "Use Amazon S3's endpoints for IPv4 and IPv6; refused together with an endpoint that is none."),
+    Variable("AWS_S3_US_EAST_1_REGIONAL_ENDPOINT", "regional", "choice", "regional, legacy",
+             "Whether us-east-1 is asked at its own host or at s3.amazonaws.com."),
+    Variable("AWS_MAX_ATTEMPTS", "the profile's max_attempts, then 6", "attempts", "1 to 100",
+             "Attempts of one request in all, where no `retries` are given."),
+    Variable("AWS_RETRY_MODE", "the profile's retry_mode, then standard", "choice", "standard",
+             "Refused unless standard, which is how requests are retried; give `retries` instead."),
+    Variable("AWS_REQUEST_CHECKSUM_CALCULATION", "the profile's request_checksum_calculation, then when_supported",
+             "choice", "when_supported, when_required", "With when_required only a `checksum` that is given is sent."),
+    Variable("AWS_RESPONSE_CHECKSUM_VALIDATION", "the profile's response_checksum_validation, then when_supported",
+             "choice", "when_supported, when_required", "With when_required nothing is verified unless `verify=True`."),
 )  # fmt: skip
 
 
@@ -64,14 +93,35 @@ def _refuse_variable(name: str, value: str) -> ConfigurationError:
     )
 
 
-def _read_text(name: str) -> str | None:
+def environment_text(name: str) -> str | None:
     """The variable's text without surrounding blanks; None when unset or empty."""
     value = os.environ.get(name, "").strip()
     return value or None
 
 
+class NonEmptyEnvironment(Mapping[str, str]):
+    """The environment as it is now without variables that are empty, which botocore would take for values."""
+
+    def __getitem__(self, name: str) -> str:
+        value = os.environ[name]
+        if not value.strip():
+            raise KeyError(name)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, value in os.environ.items() if value.strip())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def has_empty_variables() -> bool:
+    """Whether a variable of Amazon's is set and empty."""
+    return any(name.startswith("AWS_") and not value.strip() for name, value in os.environ.items())
+
+
 def _read_integer(name: str, low: int, high: int) -> int | None:
-    text = _read_text(name)
+    text = environment_text(name)
     if text is None:
         return None
     if not re.fullmatch(r"[0-9]{1,15}", text) or not low <= int(text) <= high:
@@ -80,20 +130,26 @@ def _read_integer(name: str, low: int, high: int) -> int | None:
 
 
 def _read_boolean(name: str, default: bool) -> bool:
-    text = _read_text(name)
+    text = environment_text(name)
     if text is None:
         return default
-    lowered = text.lower()
+    value = parse_boolean(text)
+    if value is None:
+        raise _refuse_variable(name, text)
+    return value
+
+
+def parse_boolean(text: str) -> bool | None:
+    """True or False in their usual forms; None for anything else."""
+    lowered = text.strip().lower()
     if lowered in ("1", "true", "yes", "on"):
         return True
-    if lowered in ("0", "false", "no", "off"):
-        return False
-    raise _refuse_variable(name, text)
+    return False if lowered in ("0", "false", "no", "off") else None
 
 
 def region_from_environment() -> str | None:
     """``AWS_REGION``, or None; botocore reads ``AWS_DEFAULT_REGION`` and the profile itself."""
-    region = _read_text("AWS_REGION")
+    region = environment_text("AWS_REGION")
     if region is not None and not _REGION.fullmatch(region):
         raise _refuse_variable("AWS_REGION", region)
     return region
@@ -109,11 +165,14 @@ def check_region(region: str) -> str:
     return region
 
 
-def ca_bundle_from_environment() -> str | None:
-    """``AWS_CA_BUNDLE``, or None when the platform's authorities are to be trusted."""
-    path = _read_text("AWS_CA_BUNDLE")
-    if path is not None and not os.access(path, os.R_OK):
-        raise _refuse_variable("AWS_CA_BUNDLE", path)
+def ca_bundle_from_environment(name: str = "AWS_CA_BUNDLE") -> str | None:
+    """``AWS_CA_BUNDLE``, or another variable of its kind, as the path of a readable file or directory; or None."""
+    text = environment_text(name)
+    if text is None:
+        return None
+    path = os.path.expanduser(text)
+    if not os.access(path, os.R_OK):
+        raise _refuse_variable(name, text)
     return path
 
 
@@ -121,9 +180,16 @@ def ca_bundle_from_environment() -> str | None:
 _CLIENT_VARIABLES = (
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE",
     "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3",
-    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
-    "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CA_BUNDLE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_EC2_METADATA_DISABLED",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "AWS_ENDPOINT_URL_STS", "AWS_STS_REGIONAL_ENDPOINTS",
+    "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_SECURITY_TOKEN", "AWS_CREDENTIAL_EXPIRATION",
+    "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME", "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_EC2_METADATA_DISABLED", "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+    "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR",
+    "AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT", "AWS_S3_US_EAST_1_REGIONAL_ENDPOINT",
+    "AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE",
+    "AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION",
     "HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy",
 )  # fmt: skip
 
@@ -280,7 +346,16 @@ class ClientSettings:
     max_connections: int | None = None
     checksum_fallback: bool = True
     timeouts: Timeouts = field(default_factory=Timeouts)
-    retries: RetryPolicy = field(default_factory=RetryPolicy)
+    retries: RetryPolicy | None = None
+
+    @property
+    def policy(self) -> RetryPolicy:
+        """The retries given, or the defaults; their number may be another in environment or profile."""
+        return self.retries or RetryPolicy()
+
+    def __repr__(self) -> str:
+        told = [(one.name, getattr(self, one.name)) for one in fields(self) if one.repr]
+        return redacted(f"ClientSettings({', '.join(f'{name}={value!r}' for name, value in told)})")
 
     def __post_init__(self) -> None:
         if self.addressing_style not in ("auto", "path", "virtual"):
@@ -323,21 +398,28 @@ class DownloadSettings:
         range_concurrency: int | None = None,
         chunk_size: int | None = None,
     ) -> DownloadSettings:
-        """Keywords first, then the four ``S3DLIO_*`` variables as they are now, then the defaults."""
-        threshold_mb = _read_integer("S3DLIO_RANGE_THRESHOLD_MB", 0, MAX_OBJECT_SIZE // MIB)
-        concurrency = _read_integer("S3DLIO_RANGE_CONCURRENCY", 1, 1024)
-        chunk = _read_integer("S3DLIO_CHUNK_SIZE", 64 * KIB, MAX_PART_SIZE)
-        optimization = _read_boolean("S3DLIO_ENABLE_RANGE_OPTIMIZATION", False)
-        if range_optimization is not None:
-            if not isinstance(range_optimization, bool):
-                raise ConfigurationError(f"range_optimization={range_optimization!r} is not True or False")
+        """Keywords first, then the four ``S3DLIO_*`` variables as they are now, then the defaults.
+
+        A variable whose keyword is given is not even looked at.
+        """
+        if range_optimization is None:
+            optimization = _read_boolean("S3DLIO_ENABLE_RANGE_OPTIMIZATION", False)
+        elif isinstance(range_optimization, bool):
             optimization = range_optimization
-        threshold = 64 * MIB if threshold_mb is None else threshold_mb * MIB
-        if range_threshold is not None:
+        else:
+            raise ConfigurationError(f"range_optimization={range_optimization!r} is not True or False")
+        if range_threshold is None:
+            threshold_mb = _read_integer("S3DLIO_RANGE_THRESHOLD_MB", 0, MAX_OBJECT_SIZE // MIB)
+            threshold = 64 * MIB if threshold_mb is None else threshold_mb * MIB
+        else:
             threshold = check_integer("range_threshold", range_threshold, 0, MAX_OBJECT_SIZE, "bytes")
-        if range_concurrency is not None:
+        if range_concurrency is None:
+            concurrency = _read_integer("S3DLIO_RANGE_CONCURRENCY", 1, 1024)
+        else:
             concurrency = check_integer("range_concurrency", range_concurrency, 1, 1024, "requests")
-        if chunk_size is not None:
+        if chunk_size is None:
+            chunk = _read_integer("S3DLIO_CHUNK_SIZE", 64 * KIB, MAX_PART_SIZE)
+        else:
             chunk = check_integer("chunk_size", chunk_size, 64 * KIB, MAX_PART_SIZE, "bytes")
         return cls(optimization, threshold, concurrency, chunk)
 
@@ -383,7 +465,7 @@ class MultipartUploadConfig:
     acl: str | None = None
     if_none_match: str | None = None
     if_match: str | None = None
-    checksum: str | None = "crc64nvme"
+    checksum: str | None = DEFAULT_CHECKSUM
     grow_part_size: bool = True
     expected_size: int | None = None
     abort_on_failure: bool = True

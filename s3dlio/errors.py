@@ -27,6 +27,7 @@ What goes into a message is an operation, a place and what the store answered.
 from __future__ import annotations
 
 import builtins
+import pickle
 from typing import Any
 
 from ._redaction import redacted
@@ -47,6 +48,38 @@ class S3dlioError(Exception):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*(redacted(one) if isinstance(one, str) else one for one in args))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By what it was made from; every attribute goes with it, and its cause where that can be pickled."""
+        return type(self), self._made_from(), self._state()
+
+    def _made_from(self) -> tuple[Any, ...]:
+        return self.args
+
+    def _state(self) -> dict[str, Any]:
+        """What `BaseException.__setstate__` sets on the error made anew."""
+        state = dict(self.__dict__)
+        cause = _that_travels(self.__cause__)
+        if cause is not None:
+            state["__cause__"] = cause
+        return state
+
+
+def _that_travels(cause: BaseException | None) -> BaseException | None:
+    """A cause that another process can be given: ours and Python's own are, and of others nobody knows."""
+    seen, one = set(), cause
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        one = one.__cause__
+    if one is not None:  # a circle
+        return None
+    if cause is None or isinstance(cause, S3dlioError):
+        return cause
+    try:
+        pickle.dumps(cause)
+    except Exception:  # whatever its arguments are
+        return None
+    return cause if type(cause).__module__ in ("builtins", "ssl") else None
 
 
 class ConfigurationError(S3dlioError, ValueError):
@@ -151,10 +184,11 @@ class S3Error(S3dlioError):
         # FileNotFoundError and PermissionError bring an OSError.__str__ that would print the bare arguments.
         return self._sentence()
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        fields: tuple[str, ...] = ("operation", "bucket", "key", "status", "code", "message", "request_id", "host_id")
-        fields += ("upload_id", "part_number", "attempts")
-        return type(self), tuple(getattr(self, name) for name in fields), {"elapsed": self.elapsed}
+    def _made_from(self) -> tuple[Any, ...]:
+        return (
+            self.operation, self.bucket, self.key, self.status, self.code, self.message, self.request_id, self.host_id,
+            self.upload_id, self.part_number, self.attempts,
+        )  # fmt: skip
 
 
 class NotFoundError(S3Error, FileNotFoundError):

@@ -23,7 +23,7 @@ def get(
     *,
     version_id: str | None = None,
     progress: Progress | None = None,
-    verify: bool = True,
+    verify: bool | None = None,
     range_optimization: bool | None = None,
     range_threshold: int | None = None,
     range_concurrency: int | None = None,
@@ -36,7 +36,8 @@ def get(
         uri: ``s3://bucket/key``.
         version_id: a version other than the current one.
         progress: called with a `ProgressEvent` after each finished range.
-        verify: compare with the full-object checksum where the store reports one.
+        verify: compare with the full-object checksum where the store reports one; None does, unless
+            ``AWS_RESPONSE_CHECKSUM_VALIDATION`` is ``when_required``.
         range_optimization: parallel ranges for large objects; None follows ``S3DLIO_ENABLE_RANGE_OPTIMIZATION``.
         range_threshold: bytes from which ranges are used; None follows ``S3DLIO_RANGE_THRESHOLD_MB``.
         range_concurrency: ranges in flight; None follows ``S3DLIO_RANGE_CONCURRENCY``.
@@ -49,8 +50,9 @@ def get(
         ChecksumMismatchError: its bytes are not what the store says they are.
     """
     settings = DownloadSettings.resolve(range_optimization, range_threshold, range_concurrency, chunk_size)
+    service = service_of(client)
     download = Download(
-        service_of(client), parse_uri(uri), settings, version_id=version_id, progress=progress, verify=verify
+        service, parse_uri(uri), settings, version_id=version_id, progress=progress, verify=service.verifies(verify)
     )
     download.run()
     return download.view()
@@ -95,7 +97,7 @@ def get_into(
     length: int | None = None,
     version_id: str | None = None,
     progress: Progress | None = None,
-    verify: bool = True,
+    verify: bool | None = None,
     range_optimization: bool | None = None,
     range_threshold: int | None = None,
     range_concurrency: int | None = None,
@@ -120,9 +122,10 @@ def get_into(
     settings = DownloadSettings.resolve(range_optimization, range_threshold, range_concurrency, chunk_size)
     if count == 0:
         return 0
+    service = service_of(client)
     download = Download(
-        service_of(client), location, settings, start=start, length=count, version_id=version_id,
-        destination=destination, verify=verify, progress=progress,
+        service, location, settings, start=start, length=count, version_id=version_id,
+        destination=destination, verify=service.verifies(verify), progress=progress,
     )  # fmt: skip
     return download.run()
 
@@ -132,7 +135,7 @@ def get_many(
     *,
     max_in_flight: int = 64,
     on_error: Literal["raise", "return"] = "raise",
-    verify: bool = True,
+    verify: bool | None = None,
     range_optimization: bool | None = None,
     range_threshold: int | None = None,
     range_concurrency: int | None = None,
@@ -155,5 +158,6 @@ def get_many(
     limit = check_integer("max_in_flight", max_in_flight, 1, 1024, "objects")
     settings = DownloadSettings.resolve(range_optimization, range_threshold, range_concurrency, chunk_size)
     names = list(uris)
-    gets = Gets(service_of(client), [parse_uri(uri) for uri in names], settings, verify)
+    service = service_of(client)
+    gets = Gets(service, [parse_uri(uri) for uri in names], settings, service.verifies(verify))
     return list(zip(names, Batch(gets, limit, on_error == "return").run(), strict=True))

@@ -660,7 +660,9 @@ def test_a_tunnel_that_is_refused_is_a_transport_error_without_the_password(
 
     there = peer(refuse)
     proxied(monkeypatch, "https", f"http://user:secret@127.0.0.1:{there.port}")
-    with pytest.raises(TransportError, match=f"by the proxy 127.0.0.1:{there.port}.*407") as caught:
+    with pytest.raises(
+        TransportError, match=f"the proxy 127.0.0.1:{there.port} refused a tunnel to store.invalid:443 with status 407"
+    ) as caught:
         connections().lease(Origin("https", "store.invalid", 443))
     assert "secret" not in str(caught.value)
 

@@ -39,7 +39,7 @@ def verdict(operation: str, status: int | None, code: str | None, failure: Failu
     return classify(Outcome(operation, status, code, failure), 1, 0.0, POLICY, 0.5).verdict
 
 
-PASSING_FAILURES = [failure for failure in Failure if failure is not Failure.UNTRUSTED]
+PASSING_FAILURES = [failure for failure in Failure if failure not in (Failure.UNTRUSTED, Failure.PROXY)]
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -53,13 +53,18 @@ def test_a_certificate_that_was_refused_is_not_shown_again(operation: str) -> No
     assert verdict(operation, None, None, Failure.UNTRUSTED) is Verdict.RAISE
 
 
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_proxy_that_refused_is_not_asked_again(operation: str) -> None:
+    assert verdict(operation, None, None, Failure.PROXY) is Verdict.RAISE
+
+
 @pytest.mark.parametrize("failure", PASSING_FAILURES)
 def test_a_failure_within_a_good_answer_is_retried(failure: Failure) -> None:
     assert verdict("GetObject", 206, None, failure) is RETRY
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 509, 520, 521, 522, 523, 524, 529, 530, 598])
 def test_a_passing_status_is_retried_without_a_code_too(operation: str, status: int) -> None:
     assert verdict(operation, status, None) is RETRY
 
@@ -69,6 +74,8 @@ def test_a_passing_status_is_retried_without_a_code_too(operation: str, status: 
     ("status", "code"),
     [
         (503, "SlowDown"),
+        (503, "SlowDownRead"),
+        (503, "SlowDownWrite"),
         (503, "ServiceUnavailable"),
         (500, "InternalError"),
         (400, "RequestTimeout"),
@@ -94,6 +101,7 @@ def test_a_passing_code_is_retried_whatever_its_status(operation: str, status: i
         (301, None),
         (307, "TemporaryRedirect"),
         (400, "AuthorizationHeaderMalformed"),
+        (400, "IllegalLocationConstraintException"),
     ],
 )
 def test_what_the_client_can_put_right_is_left_to_it(operation: str, status: int, code: str) -> None:
@@ -153,6 +161,12 @@ def test_success_is_returned(operation: str, status: int) -> None:
         ("AbortMultipartUpload", 404, "NoSuchBucket", RAISE),
         ("AbortMultipartUpload", 403, "AccessDenied", RAISE),
         ("ListParts", 404, "NoSuchUpload", RAISE),
+        # The answer to a HEAD has no code: its headers may name a region, and a token may have expired.
+        ("HeadObject", 400, None, Verdict.CORRECT),
+        ("HeadBucket", 400, None, Verdict.CORRECT),
+        ("GetObject", 400, None, RAISE),
+        # The region that was asked for the bucket, and not where it is.
+        ("CreateBucket", 400, "IllegalLocationConstraintException", RAISE),
     ],
 )
 def test_rules_of_single_operations(operation: str, status: int, code: str | None, expected: Verdict) -> None:

@@ -18,6 +18,7 @@ from s3dlio._client import Service
 from s3dlio._connections import Lease
 from s3dlio._credentials import Credentials
 from s3dlio._exchange import head_field, scan_head
+from s3dlio._failures import SignedWith
 from s3dlio._requests import Request
 from s3dlio._series import UsualHead
 from s3dlio._signing import Signer
@@ -142,13 +143,14 @@ def test_every_head_of_a_series_says_what_the_request_s_own_head_would(
     ]
     try:
         service, lease = service_with(credentials, style), lease_of(proxied)
-        targets = [service._attempts._target(one) for one in requests]
+        targets = [service.endpoint.target(one.bucket, one.key, one.query) for one in requests]
     except (ConfigurationError, ValueError):
         return  # no key that a store could have
     which = data.draw(st.integers(0, len(keys) - 1), "which")
-    alone = service._attempts._head(requests[which], targets[which], lease)
+    signed = SignedWith("eu-central-1", service._credentials.frozen(), 0.0)
+    alone = service._attempts._head(requests[which], signed, targets[which], lease)
     made = _series.heads(
-        requests, targets, lease, Signer(), service._credentials.frozen(), "eu-central-1", instant_of(alone), USER_AGENT
+        requests, targets, lease, Signer(), signed.credentials, signed.region, instant_of(alone), USER_AGENT
     )
     assert len(made) == len(keys)
     assert lines_of(made[which]) == lines_of(alone)

@@ -18,10 +18,18 @@ FLOORS = [
         "_entity_tags", "_timestamps",
     },
     {
+<<<<<<< HEAD
         "config", "_buffers", "_values", "_views", "_tls", "_exchange", "_exchange_loop", "_uri", "_ranges",
         "_assembler", "_xml", "_retry", "_checksums", "_http", "_stragglers",
+=======
+        "config", "_buffers", "_values", "_views", "_tls", "_exchange", "_exchange_loop", "_uri", "_ranges", "_assembler", "_xml",
+        "_retry", "_checksums", "_http", "_stragglers", "_proxies",
     },
-    {"_bytes_view", "_payload", "_credentials", "_signing", "_connections", "_drivers", "_failures", "_requests"},
+    {
+        "_bytes_view", "_payload", "_credentials", "_shared_settings", "_signing", "_connections", "_drivers",
+        "_failures", "_requests",
+>>>>>>> requests
+    },
     {"_endpoint_state", "_series", "_attempts", "_client", "_default_service", "_operations"},
     {"_workers", "_completion", "_upload", "_intake", "_download", "_many"},
     {"writer", "reader", "objects", "uploads", "client"},
@@ -29,11 +37,18 @@ FLOORS = [
 ]  # fmt: skip
 # Neighbours on one floor that may know each other: the later ones the earlier ones.
 ORDER = [
+<<<<<<< HEAD
     "_redaction", "errors", "_patches",
     "_kept", "config", "_uri", "_assembler", "_ranges", "_retry", "_checksums", "_xml",
     "_credentials", "_signing", "_endpoint_state", "_series", "_attempts", "_client", "_default_service", "_operations",
     "_workers", "_completion", "_upload", "_intake", "_download", "_many", "writer", "reader", "objects", "uploads",
     "client",
+=======
+    "_redaction", "errors", "_kept", "config", "_uri", "_proxies", "_assembler", "_ranges", "_retry", "_checksums",
+    "_xml", "_credentials", "_failures", "_signing", "_endpoint_state", "_series", "_attempts", "_client",
+    "_default_service", "_operations", "_workers", "_completion", "_upload", "_intake", "_download", "_many", "writer",
+    "reader", "objects", "uploads", "client",
+>>>>>>> requests
 ]  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.iterdir() if path.suffix in (".py", ".pyx"))
 

@@ -101,7 +101,7 @@ def test_an_impossible_bucket_is_refused(bucket: str) -> None:
 
 
 def test_an_access_point_arn_is_refused_by_name() -> None:
-    with pytest.raises(UnsupportedUriError, match="ARNs"):
+    with pytest.raises(UnsupportedUriError, match="names an ARN"):
         parse_uri("s3://arn:aws:s3:eu-west-1:123456789012:accesspoint/mine/key")
 
 
@@ -356,3 +356,135 @@ def test_a_region_has_the_endpoint_of_its_partition(region: str, url: str) -> No
 def test_a_region_that_cannot_be_in_a_host_name_is_refused(region: str) -> None:
     with pytest.raises(ConfigurationError, match="not a region name"):
         aws_endpoint(region)
+
+
+# ------------------------------------------------------------------------------------- variants, refusals, secrets
+
+
+@pytest.mark.parametrize(
+    ("region", "options", "url"),
+    [
+        ("eu-west-1", {"fips": True}, "https://s3-fips.eu-west-1.amazonaws.com"),
+        ("eu-west-1", {"dualstack": True}, "https://s3.dualstack.eu-west-1.amazonaws.com"),
+        ("us-east-1", {"fips": True, "dualstack": True}, "https://s3-fips.dualstack.us-east-1.amazonaws.com"),
+        ("us-gov-west-1", {"fips": True}, "https://s3-fips.us-gov-west-1.amazonaws.com"),
+        ("cn-north-1", {"dualstack": True}, "https://s3.dualstack.cn-north-1.amazonaws.com.cn"),
+        ("us-east-1", {"global_host": True}, "https://s3.amazonaws.com"),
+        ("eu-west-1", {"global_host": True}, "https://s3.eu-west-1.amazonaws.com"),
+        ("us-east-1", {"global_host": True, "fips": True}, "https://s3-fips.us-east-1.amazonaws.com"),
+        ("us-east-1", {"global_host": True, "dualstack": True}, "https://s3.dualstack.us-east-1.amazonaws.com"),
+    ],
+)
+def test_each_variant_of_amazons_endpoint_has_its_host(region: str, options: dict[str, bool], url: str) -> None:
+    """https://docs.aws.amazon.com/general/latest/gr/s3.html"""
+    assert aws_endpoint(region, **options) == url
+    endpoint = Endpoint.from_url(url)
+    assert endpoint.target("bucket", "k").host_header == f"bucket.{url.removeprefix('https://')}"
+    endpoint.check_variant(fips=options.get("fips", False), dualstack=options.get("dualstack", False))
+
+
+def test_a_region_without_fips_endpoints_is_refused_by_name() -> None:
+    with pytest.raises(ConfigurationError, match="'cn-north-1' has no FIPS endpoints; set AWS_USE_FIPS_ENDPOINT"):
+        aws_endpoint("cn-north-1", fips=True)
+
+
+@pytest.mark.parametrize("host", ["minio.example", "s3.eu-west-1.amazonaws.com", "127.0.0.1", "myfips.example"])
+@pytest.mark.parametrize(("option", "named"), [("fips", "AWS_USE_FIPS"), ("dualstack", "AWS_USE_DUALSTACK")])
+def test_an_endpoint_of_another_kind_than_asked_for_is_refused_by_name(host: str, option: str, named: str) -> None:
+    endpoint = Endpoint.from_url(f"https://{host}")
+    endpoint.check_variant(fips=False, dualstack=False)
+    with pytest.raises(ConfigurationError, match=f"{named}.*{host}"):
+        endpoint.check_variant(**{"fips": False, "dualstack": False, option: True})
+
+
+def test_a_directory_bucket_of_amazons_is_refused_by_name_and_elsewhere_is_a_bucket() -> None:
+    bucket = "mine--usw2-az1--x-s3"
+    assert Endpoint.from_url("https://minio.example").target(bucket, "k").path == f"/{bucket}/k"
+    for style in ("auto", "path", "virtual"):
+        endpoint = Endpoint.from_url(aws_endpoint("us-west-2"), style)
+        with pytest.raises(UnsupportedUriError, match="directory bucket"):
+            endpoint.target(bucket, "k")
+        with pytest.raises(UnsupportedUriError, match="directory bucket"):
+            endpoint.targets(bucket, ["k"])
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "arn:aws:s3:::bucket/key",
+        "arn:aws:s3:eu-west-1:123456789012:accesspoint/mine/object/key",
+        "s3://arn:aws:s3-outposts:eu-west-1:123456789012:outpost/o/accesspoint/a/key",
+        "s3://ARN:aws:s3::123456789012:accesspoint/m.mrap/key",
+    ],
+)
+def test_an_arn_is_refused_by_name_in_every_form(uri: str) -> None:
+    with pytest.raises(UnsupportedUriError, match=r"an ARN.*not supported.*s3://bucket/key"):
+        parse_uri(uri)
+
+
+def test_an_arn_as_a_bucket_is_refused_by_name() -> None:
+    with pytest.raises(UnsupportedUriError, match=r"an ARN.*not supported"):
+        check_location("arn:aws:s3:eu-west-1:123456789012:accesspoint/mine", "key")
+
+
+USERS = [
+    "AKIA:hush", "AKIA:hu/sh+hush=", "AKIA:hush%2Fhush", "hush", "AKIA%3Ahush", "AKIA:hush@hush", "AKIA:12345hush",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize(
+    "form",
+    [
+        "s3://{}@bucket/key",
+        "S3://{}@bucket/key",
+        "s3://{}@bucket",
+        "s3:/{}@bucket/key",
+        "s3:{}@bucket/key",
+        "https://{}@bucket.s3.amazonaws.com/key",
+        "{}@bucket/key",
+        "s3://{}%40bucket/key",
+        " s3://{}@bucket/key",
+        "gs://{}@bucket/key\n",
+        "s3://{}@/key",
+        "s3://{}@b u c k e t/key",
+    ],
+)
+def test_a_refused_uri_is_repeated_without_its_user(form: str, user: str) -> None:
+    for uri in (form.format(user), form.format(user).encode(), pathlib.PurePosixPath(form.format(user))):
+        with pytest.raises(UnsupportedUriError) as caught:
+            parse_uri(uri)  # type: ignore[arg-type]
+        assert "hush" not in f"{caught.value} {caught.value!r} {caught.value.args}"
+
+
+@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize("given", [("{}@bucket", "key"), ("{}@bucket", None), (b"{}@bucket", "key")])
+def test_a_refused_bucket_is_repeated_without_its_user(given: tuple[object, object], user: str) -> None:
+    bucket = given[0].format(user) if isinstance(given[0], str) else f"{user}@bucket".encode()
+    with pytest.raises(UnsupportedUriError) as caught:
+        check_location(bucket, given[1])  # type: ignore[arg-type]
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize(
+    "form",
+    [
+        "https://{}@host",
+        "https://{}@host:9000/base?query",
+        "https://{}@host/base#fragment",
+        "ftp://{}@host",
+        "{}@host:9000",
+        "http:/{}@host",
+        "https://{}@host:port",
+        "https://{}@ho st",
+        "https://{}@host\n",
+        "https://{}@[::1",
+        "https://{}%40host",
+    ],
+)
+@pytest.mark.parametrize("style", ["auto", "virtual", "hosted"])
+def test_a_refused_endpoint_is_repeated_without_its_user(form: str, user: str, style: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Endpoint.from_url(form.format(user), style)
+    assert "hush" not in f"{caught.value} {caught.value!r}"
