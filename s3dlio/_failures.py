@@ -12,6 +12,7 @@ from typing import Protocol
 from . import _http, _retry, _xml
 from ._exchange import Exchange, Outcome
 from ._kept import without_traceback
+from ._requests import Response
 from .config import ClientSettings
 from .errors import (
     AccessDeniedError,
@@ -70,6 +71,8 @@ class Failed:
         self.may_have_taken_effect = sent and failure is not None
         # It says nothing about the request, as of a pooled connection that the server had closed: no attempt.
         self.unseen = False
+        # A 2xx that cannot be the store's own answer, and whether it had a body.
+        self.unreadable = self.body = False
         # Seconds that the attempt took, where it was one of a series.
         self.took = 0.0
 
@@ -97,6 +100,14 @@ class Failed:
             failed.host_id = failed.host_id or document.host_id
         # A gateway that gives up (5xx) may have passed the request on.
         failed.may_have_taken_effect = head.status >= 500
+        return failed
+
+    @classmethod
+    def of_doubt(cls, response: Response, doubt: str) -> Failed:
+        """A 2xx that cannot be read: whether the request took effect is unknown."""
+        text = f"the response with status {response.status} cannot be read: {doubt}"
+        failed = cls(_retry.Failure.GARBAGE, TransportError(text), sent=True)
+        failed.unreadable, failed.body = True, bool(response.received or response.body)
         return failed
 
     @property

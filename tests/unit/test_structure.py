@@ -22,7 +22,7 @@ FLOORS = [
         "_retry", "_checksums", "_http", "_stragglers",
     },
     {"_bytes_view", "_payload", "_credentials", "_signing", "_connections", "_drivers", "_failures", "_requests"},
-    {"_endpoint_state", "_series", "_attempts", "_client", "_default_service", "_operations"},
+    {"_endpoint_state", "_series", "_attempts", "_client", "_default_service", "_operations", "_listings"},
     {"_workers", "_completion", "_upload", "_intake", "_download", "_many"},
     {"writer", "reader", "objects", "uploads", "client"},
     {"__init__"},
@@ -30,7 +30,8 @@ FLOORS = [
 # Neighbours on one floor that may know each other: the later ones the earlier ones.
 ORDER = [
     "_redaction", "errors", "_kept", "config", "_uri", "_assembler", "_ranges", "_retry", "_checksums", "_xml",
-    "_credentials", "_signing", "_endpoint_state", "_series", "_attempts", "_client", "_default_service", "_operations",
+    "_requests", "_failures", "_credentials", "_signing", "_endpoint_state", "_series", "_attempts", "_client",
+    "_default_service", "_operations", "_listings",
     "_workers", "_completion", "_upload", "_intake", "_download", "_many", "writer", "reader", "objects", "uploads",
     "client",
 ]  # fmt: skip
