@@ -444,7 +444,7 @@ class Call:
     def __init__(self, request: Request, policy: RetryPolicy) -> None:
         self.request = request
         self.attempt = 0
-        self.uncertain = 0
+        self.uncertain = request.uncertain
         self.taken = 0
         self.corrected: dict[str, float] = {}
         self.signed = NOT_SIGNED
@@ -454,7 +454,8 @@ class Call:
     def took_before(self, failed: Failed) -> None:
         """An attempt was made as one of a series."""
         self._started -= failed.took
-        self.uncertain = int(failed.may_have_taken_effect)
+        if failed.unseen:  # else it is counted as the first attempt
+            self.uncertain += failed.may_have_taken_effect
 
     @property
     def elapsed(self) -> float:

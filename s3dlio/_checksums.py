@@ -1,4 +1,4 @@
-"""The checksums S3 knows: CRC64NVME, CRC32C and CRC32, computed by awscrt, and SHA256, by hashlib.
+"""The checksums S3 knows: CRC64NVME, CRC32C and CRC32, computed by awscrt, and SHA256 and SHA1, by hashlib.
 
 It must never compute over bytes one by one in Python, and never import awscrt before a checksum is needed
 (57 ms and 12 MB). Called by `_upload`, `_completion` and `_download` for payload, by `_operations` for header names.
@@ -10,11 +10,15 @@ import base64
 import binascii
 import functools
 import hashlib
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ._forking import forks_wait
+
+# The number of parts at the end of a composite value.
+_COUNT = re.compile("-[0-9]{1,5}$")
 
 
 @functools.cache
@@ -40,7 +44,8 @@ class Algorithm:
         header: header that carries a value: ``x-amz-checksum-crc64nvme``.
         xml: element that carries a value: ``ChecksumCRC64NVME``.
         bits: width of a value.
-        composite: S3 cannot know it of a whole multipart object, and reports that of its parts' values in a row.
+        composite: of a multipart object the store reports that of its parts' values in a row, with their number. Of a
+            hash it knows no other; of a CRC it depends on how the upload was created.
 
     Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
     """
@@ -57,13 +62,22 @@ class Algorithm:
         """What a multipart object's value covers: the value of ``x-amz-checksum-type``."""
         return "COMPOSITE" if self.composite else "FULL_OBJECT"
 
+    @property
+    def hashed(self) -> bool:
+        """Whether it is a hash: the values of two byte strings do not give that of both in a row."""
+        return self.name.startswith("sha")
+
+    def of_kind(self, composite: bool) -> Algorithm:
+        """The same algorithm, whose multipart objects have a value of this kind."""
+        return self if composite is self.composite else replace(self, composite=composite)
+
     def of(self, segments: Iterable[Any]) -> int:
         """The value of all segments (C-contiguous buffers of any format) in a row; no copy, and no GIL for long ones.
 
         Raises:
             BufferError: a segment is not contiguous.
         """
-        if not self.composite:
+        if not self.hashed:
             update, crc = getattr(_native(), self.name), 0
             for segment in segments:
                 crc = update(segment, crc)
@@ -119,6 +133,19 @@ class Algorithm:
             raise ValueError(f"{text!r} is not a {self.s3_name} value: expected base64 of {self.bits // 8} bytes")
         return int.from_bytes(raw, "big")
 
+    def told(self, text: str | None) -> str | None:
+        """The value, composite or not, that a header or element tells; None where it is absent, empty or unreadable.
+
+        A field that was sent twice arrives joined by a comma: equal values count as one, different ones as none.
+        """
+        values = {one.strip() for one in (text or "").split(",")}
+        value = values.pop() if len(values) == 1 else ""
+        try:
+            self.decode(_COUNT.sub("", value))
+        except ValueError:
+            return None
+        return value
+
 
 def _algorithm(s3_name: str, bits: int, composite: bool = False) -> Algorithm:
     name = s3_name.lower()
@@ -133,5 +160,7 @@ ALGORITHMS: dict[str, Algorithm] = {
         _algorithm("SHA256", 256, composite=True),
     )
 }  # fmt: skip
+# What an upload that another tool began may have been created with; no upload of ours is.
+FOUND = {**ALGORITHMS, "sha1": _algorithm("SHA1", 160, composite=True)}
 # What a store without an algorithm is offered instead, one after the other; SHA256 costs too much to be chosen unasked.
 LADDER = tuple(name for name, algorithm in ALGORITHMS.items() if not algorithm.composite)

@@ -11,6 +11,7 @@ import os
 import random
 import weakref
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 from . import _retry
 from ._attempts import Attempts, Call
@@ -92,6 +93,11 @@ class Service:
         self._state.refuse_algorithm(algorithm.name)
         return True
 
+    @property
+    def now(self) -> datetime:
+        """The store's time, as far as it has told that ours is wrong."""
+        return datetime.now(UTC) + timedelta(seconds=self._state.clock_offset)
+
     def close(self) -> None:
         """Closes idle connections; requests under way go on."""
         self._connections.close()
@@ -117,14 +123,16 @@ class Service:
             call.attempt += 1
             scope.check()
             result, before = before or self._attempts.attempt(call, scope), None
+            if isinstance(result, Response) and request.doubt is not None:
+                doubt = request.doubt(result)
+                result = result if doubt is None else Failed.of_doubt(result, doubt)
             if isinstance(result, Response):
                 self._quota.give_back(call.taken)
                 result.attempts, result.uncertain = call.attempt, call.uncertain
                 return result
             call.uncertain += result.may_have_taken_effect
             pause = self._pause_before_next(call, result)
-            asked = call.uncertain > 0 and (request.settled_first or result.status in (404, 409, 412))
-            if asked and request.settled is not None and request.settled():
+            if call.uncertain and request.settled is not None and request.settled(result):
                 return Response(0, {}, b"", 0, call.attempt, True)
             if pause is None:
                 raise result.as_error(request, call.attempt, call.elapsed, call.uncertain) from result.error

@@ -16,6 +16,7 @@ from ._credentials import Credentials
 from ._exchange import Exchange, Outcome
 from ._kept import without_traceback
 from ._redaction import redacted
+from ._requests import Response
 from ._timestamps import parse_timestamp
 from .config import ClientSettings
 from .errors import (
@@ -106,6 +107,8 @@ class Failed:
         self.may_have_taken_effect = sent and failure is not None
         # It says nothing about the request, as of a pooled connection that the server had closed: no attempt.
         self.unseen = False
+        # A 2xx that cannot be the store's own answer, and whether it had a body.
+        self.unreadable = self.body = False
         # Seconds that the attempt took, where it was one of a series.
         self.took = 0.0
 
@@ -141,6 +144,14 @@ class Failed:
             failed.message = points if failed.message is None else f"{failed.message.rstrip('.')}; {points}"
         # A gateway that gives up (5xx) may have passed the request on.
         failed.may_have_taken_effect = head.status >= 500
+        return failed
+
+    @classmethod
+    def of_doubt(cls, response: Response, doubt: str) -> Failed:
+        """A 2xx that cannot be read: whether the request took effect is unknown."""
+        text = f"the response with status {response.status} cannot be read: {doubt}"
+        failed = cls(_retry.Failure.GARBAGE, TransportError(text), sent=True)
+        failed.unreadable, failed.body = True, bool(response.received or response.body)
         return failed
 
     @property

@@ -332,14 +332,23 @@ class Puts:
         stored, failed = _operations.put_objects(self._service, objects, self._config, scope)
         if failed is not None and self._service.without_algorithm(algorithm, failed):
             failed = None  # it says nothing about the algorithm that comes next
-        infos = [
-            one if isinstance(one, Exception) else self._info(index, one, checksum, started)
-            for index, one, (_, _, checksum) in zip(range(first, last), stored, objects, strict=False)
-        ]
+        infos: list[Any] = []
+        for index, one, (_, _, checksum) in zip(range(first, last), stored, objects, strict=False):
+            if isinstance(one, Failed):
+                infos.append(self._outcome_alone(index, one, scope))
+            else:
+                infos.append(one if isinstance(one, Exception) else self._info(index, one, checksum, started))
         return infos, failed
 
+    def _outcome_alone(self, index: int, before: Failed, scope: CancelScope) -> UploadInfo | Exception:
+        """Goes on with an object whose answer in a series could not be read."""
+        try:
+            return self.run_alone(index, before, scope)
+        except Exception as error:
+            return without_traceback(error)
+
     def run_alone(self, index: int, before: Failed | None, scope: CancelScope) -> UploadInfo:
-        view, started = self._views[index], datetime.now(UTC)
+        view, started, uncertain = self._views[index], datetime.now(UTC), 0
         if len(view) > self._config.part_size:
             return self._put_large(index, scope)
         while True:
@@ -347,21 +356,22 @@ class Puts:
             checksum = _checksum(algorithm, view)
             try:
                 stored = _operations.put_object(
-                    self._service, self._locations[index], [view], self._config, checksum, scope, before
+                    self._service, self._locations[index], [view], self._config, checksum, scope, before, uncertain
                 )
                 return self._info(index, stored, checksum, started)
             except S3Error as error:
-                before = None
+                before, uncertain = None, error.uncertain
                 if not self._service.without_algorithm(algorithm, error):
                     raise
 
     def _info(self, index: int, stored: Stored, checksum: Checksum | None, started: datetime) -> UploadInfo:
         return UploadInfo(
-            etag=stored.etag,
+            etag=stored.bare_etag,
             parts=1,
             total_bytes=len(self._views[index]),
             checksum=None if checksum is None else checksum.value,
             checksum_algorithm=None if checksum is None else checksum.algorithm.name,
+            checksum_confirmed=stored.confirmed,
             version_id=stored.version_id,
             started_at=started,
             completed_at=datetime.now(UTC),

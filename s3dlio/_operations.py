@@ -9,21 +9,30 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from . import _xml
 from ._checksums import ALGORITHMS, Algorithm
 from ._client import Service
+from ._endpoint_state import refuses_checksum
+from ._entity_tags import EntityTag, parse_entity_tag
 from ._failures import Failed, s3_error
 from ._http import ResponseHead
 from ._kept import without_traceback
-from ._requests import CancelScope, Request, Response
+from ._requests import CancelScope, FailedAttempt, Request, Response
 from ._series import Room
 from ._uri import Location, format_uri
 from .config import HEADER_FIELDS, MultipartUploadConfig
-from .errors import ChecksumMismatchError, NotFoundError, S3dlioError, S3Error, TransportError
+from .errors import (
+    ChecksumMismatchError,
+    NotFoundError,
+    PreconditionFailedError,
+    S3dlioError,
+    S3Error,
+    TransportError,
+)
 
 log = logging.getLogger("s3dlio")
 
@@ -31,12 +40,22 @@ T = TypeVar("T")
 
 
 class Stored(NamedTuple):
-    """What the store answered about an object or part that it has; `sent_twice`: it may take it in once more."""
+    """What the store answered about an object or part that it has, and None for what it did not say.
 
-    etag: str
+    `checksum` is its own value, or that of the bytes sent, which `confirmed` tells to be the same; `sent_twice`: it may
+    take the part in once more.
+    """
+
+    etag: EntityTag | None
     checksum: str | None
     version_id: str | None
     sent_twice: bool = False
+    confirmed: bool = False
+
+    @property
+    def bare_etag(self) -> str | None:
+        """The ETag as callers get it, without quotes."""
+        return None if self.etag is None else str(self.etag)
 
 
 class Checksum(NamedTuple):
@@ -49,6 +68,13 @@ class Checksum(NamedTuple):
 # What stores call a body that has not the checksum which came with it.
 _MISMATCHES = frozenset({"BadDigest", "XAmzContentChecksumMismatch"})
 LIKELY_CAUSE = "a buffer that was lent by write(copy=False) or read by other views may have changed on its way"
+# Stores that take a checksum in one request may refuse it in the next.
+WITHOUT_CHECKSUM = "the store does not take this checksum here, and checksum=None sends none"
+# What an error says of a conditional write whose own earlier attempt may be what made its condition fail.
+UNCERTAIN = (
+    "an earlier attempt of this write ended without a response, and the object may be that attempt's own: look at it "
+    "before you go on"
+)
 
 
 def bare_etag(etag: str | None) -> str:
@@ -57,9 +83,20 @@ def bare_etag(etag: str | None) -> str:
 
 
 def version_of(headers: Mapping[str, str]) -> str | None:
-    """The version id, or None in a bucket without versions (for which some stores say ``null``)."""
-    version = headers.get("x-amz-version-id")
-    return None if version == "null" else version
+    """The version id, or None in a bucket without versions (for which some stores say ``null``).
+
+    A field that was sent twice arrives joined by a comma: equal ids count as one, different ones as none.
+    """
+    versions = {one.strip() for one in headers.get("x-amz-version-id", "").split(",")}
+    version = versions.pop() if len(versions) == 1 else ""
+    return None if version in ("", "null") else version
+
+
+def size_of(headers: Mapping[str, str]) -> int | None:
+    """Bytes of the object, by the answer to a HEAD; None where it does not say."""
+    lengths = {one.strip() for one in headers.get("content-length", "").split(",")}
+    length = lengths.pop() if len(lengths) == 1 else ""
+    return int(length) if length.isascii() and length.isdecimal() else None
 
 
 def object_headers(config: MultipartUploadConfig) -> dict[str, str]:
@@ -87,38 +124,73 @@ def put_object(
     checksum: Checksum | None,
     cancel: CancelScope | None = None,
     before: Failed | None = None,
+    uncertain: int = 0,
 ) -> Stored:
-    """PutObject; `before` is how the same request failed as one of `put_objects`."""
+    """PutObject; `before` is how the same request failed as one of `put_objects`, and `uncertain` how many attempts
+    with another checksum may have taken effect.
+
+    It may be sent again whatever became of an attempt. But a condition that fails after one of unknown outcome proves
+    nothing: equal bytes do not tell who wrote them, and the error says so.
+    """
     found: list[Stored] = []
 
-    def ours() -> bool:
-        """A condition that fails after an attempt whose answer was lost may have been met by that attempt."""
-        stored = _same_object(service, location, body, checksum)
+    def there(failed: FailedAttempt) -> bool:
+        if not failed.unreadable or condition_headers(config):
+            return False
+        stored = _same_object(service, location, body, config, checksum, believed=not failed.body)
         found.extend([stored] if stored else [])
         return stored is not None
 
     request = _put_request(location, body, _put_headers(config), checksum)
-    request.settled = ours
-    response = _call_with_checksum(service, request, cancel, before)
+    request.settled, request.doubt, request.uncertain = there, _doubt_of(checksum), uncertain
+    try:
+        response = _call_with_checksum(service, request, cancel, before)
+    except PreconditionFailedError as error:
+        _tell_uncertain(error)
+        raise
     return found[0] if response.status == 0 else _stored(service, request, response, checksum)
+
+
+def _tell_uncertain(error: S3Error) -> None:
+    """Has the refusal of a conditional write say that an earlier attempt of its own may be the cause."""
+    if error.uncertain:
+        error.message = f"{error.message.rstrip('.')}; {UNCERTAIN}" if error.message else UNCERTAIN
+
+
+def _doubt_of(checksum: Checksum | None, *, body_only: bool = False) -> Callable[[Response], str | None]:
+    """Tells why a 2xx is not known to be the store's answer to a PUT: it has neither an ETag nor the checksum."""
+
+    def doubt(response: Response) -> str | None:
+        headers = response.headers
+        named = parse_entity_tag(headers.get("etag")) is not None
+        echoed = checksum is not None and checksum.algorithm.told(headers.get(checksum.algorithm.header)) is not None
+        if named or echoed or (body_only and not response.body):
+            return None
+        return "it names no ETag"
+
+    return doubt
 
 
 def _call_with_checksum(
     service: Service, request: Request, cancel: CancelScope | None = None, before: Failed | None = None
 ) -> Response:
-    """The answer; a body that the store refuses for its checksum is told as what it is."""
+    """The answer; a body that the store refuses for its checksum is told as what it is, and so is a checksum that it
+    does not know."""
     try:
         return service.call(request, cancel, before=before)
     except S3Error as error:
-        if error.code not in _MISMATCHES:
-            raise
-        raise ChecksumMismatchError(f"{error}; {LIKELY_CAUSE}") from error
+        if error.code in _MISMATCHES:
+            raise ChecksumMismatchError(f"{error}; {LIKELY_CAUSE}") from error
+        if refuses_checksum(error) and any(name.startswith("x-amz-checksum-") for name in request.headers):
+            error.message = f"{(error.message or '').rstrip('.')}; {WITHOUT_CHECKSUM}"
+        raise
 
 
 def withdraw(service: Service, location: Location, version_id: str | None) -> str:
     """Deletes a version that is not what was sent; returns what the error has to say of the object.
 
-    Only a version that the answer named: what stands under the bare key may be another writer's by now.
+    Only a version that the answer named, and of which it told another checksum of the whole object: what stands under
+    the bare key may be another writer's by now, and nothing else proves that the version is wrong.
     """
     if version_id is None:
         return "it may be visible, for its bucket keeps no versions: write it again, or delete it"
@@ -149,43 +221,68 @@ def put_objects(
     objects: Sequence[tuple[Location, Any, Checksum | None]],
     config: MultipartUploadConfig,
     cancel: CancelScope,
-) -> tuple[list[Stored | Exception], Failed | None]:
+) -> tuple[list[Stored | Failed | Exception], Failed | None]:
     """PutObject of small objects (location, bytes, checksum) of one bucket, one after the other on one connection.
 
     Returns:
-        What the store has of the first ones, or how its answer was wrong; and how the one after them failed, as
-        `put_object` takes it; None where it was not sent.
+        What the store has of the first ones, or how its answer was wrong (`Failed`: it could not be read, and
+        `put_object` goes on from there); and how the one after them failed, as `put_object` takes it; None where it was
+        not sent.
     """
     headers = _put_headers(config)
     requests = [_put_request(location, [data], headers, checksum) for location, data, checksum in objects]
     responses, rest = service.call_series(requests, cancel, lambda length, _: (bytearray(length), 0))
     if isinstance(rest, Response):
         responses.append(rest)
-    stored: list[Stored | Exception] = []
+    stored: list[Stored | Failed | Exception] = []
     for request, response, (_, _, checksum) in zip(requests, responses, objects, strict=False):
+        doubt = _doubt_of(checksum)(response)
         try:
-            stored.append(_stored(service, request, response, checksum))
+            stored.append(Failed.of_doubt(response, doubt) if doubt else _stored(service, request, response, checksum))
         except S3dlioError as error:
             stored.append(without_traceback(error))
     return stored, rest if isinstance(rest, Failed) else None
 
 
-def _same_object(service: Service, location: Location, body: Sequence[Any], checksum: Checksum | None) -> Stored | None:
-    """What the store has, if that is `body`: same size and checksum, or the same MD5 where it reports none."""
+def _same_object(
+    service: Service,
+    location: Location,
+    body: Sequence[Any],
+    config: MultipartUploadConfig,
+    checksum: Checksum | None,
+    believed: bool,
+) -> Stored | None:
+    """What the store has, if that is what was to be written: the same size, description, and checksum or MD5.
+
+    Args:
+        believed: the answer to the PUT was of the right form; then it is enough that the store tells nothing else.
+    """
     try:
         headers = head_object(service, location)
     except S3dlioError:
         return None
-    etag = bare_etag(headers.get("etag"))
-    if headers.get("content-length") != str(sum(memoryview(segment).nbytes for segment in body)):
+    size = size_of(headers)
+    if size != sum(memoryview(segment).nbytes for segment in body) or not described_as(headers, config):
         return None
-    reported = None if checksum is None else reported_checksum(headers, checksum.algorithm)
+    etag = parse_entity_tag(headers.get("etag"))
+    reported = None if checksum is None else reported_checksum(headers, checksum.algorithm.of_kind(False))
     if checksum is not None and reported is not None:
-        return Stored(etag, reported, version_of(headers)) if reported == checksum.value else None
+        equal = reported == checksum.value
+        return Stored(etag, reported, version_of(headers), confirmed=True) if equal else None
+    if etag is None:
+        return Stored(None, None, version_of(headers)) if believed else None
     digest = hashlib.md5(usedforsecurity=False)
     for segment in body:
         digest.update(segment)
-    return Stored(etag, None, version_of(headers)) if digest.hexdigest() == etag else None
+    return Stored(etag, None, version_of(headers)) if digest.hexdigest() == etag.opaque else None
+
+
+def described_as(headers: Mapping[str, str], config: MultipartUploadConfig) -> bool:
+    """Whether an object has the content type and the metadata that it was to be given, as far as the answer tells."""
+    wanted = _put_headers(config)
+    kind = headers.get("content-type", wanted["content-type"])
+    metadata = {name: value for name, value in wanted.items() if name.startswith("x-amz-meta-")}
+    return kind == wanted["content-type"] and all(headers.get(name) == value for name, value in metadata.items())
 
 
 def create_upload(
@@ -198,15 +295,14 @@ def create_upload(
         headers["x-amz-checksum-algorithm"] = algorithm.s3_name
         headers["x-amz-checksum-type"] = algorithm.kind
     request = Request("CreateMultipartUpload", "POST", *location, query=[("uploads", "")], headers=headers)
+    request.doubt = _unless_parsed(_xml.parse_create_upload)
     unseen = 0
     try:
-        response = service.call(request)
-        unseen = response.uncertain + 1  # this one too, if its document cannot be read
-        upload_id = _parsed(request, response, _xml.parse_create_upload)
+        response = _call_with_checksum(service, request)
         unseen = response.uncertain
-        return upload_id
+        return parsed(request, response, _xml.parse_create_upload)
     except (S3Error, TransportError) as error:
-        unseen = unseen or error.uncertain
+        unseen = error.uncertain
         raise
     finally:
         if unseen:
@@ -245,16 +341,15 @@ def upload_part(
         body=body,
         upload_id=upload_id,
         part_number=number,
+        doubt=_doubt_of(checksum, body_only=True),
     )
     return _stored(service, request, _call_with_checksum(service, request, cancel), checksum)
 
 
 def _stored(service: Service, request: Request, response: Response, sent: Checksum | None) -> Stored:
-    """Checks the store's echo: it has to name an ETag, and our checksum where it names one."""
-    etag = bare_etag(response.headers.get("etag"))
-    if not etag:
-        raise s3_error(request, response.status, "MissingETag", "the answer names no ETag", attempts=response.attempts)
-    echoed = None if sent is None else response.headers.get(sent.algorithm.header)
+    """Checks the store's echo: it has to name our checksum where it names one."""
+    etag = parse_entity_tag(response.headers.get("etag"))
+    echoed = None if sent is None else sent.algorithm.told(response.headers.get(sent.algorithm.header))
     if sent is not None and echoed is not None and echoed != sent.value:
         part, fate = f", part {request.part_number}", ""
         if request.part_number is None:
@@ -264,7 +359,20 @@ def _stored(service: Service, request: Request, response: Response, sent: Checks
             f"{request.operation} of s3://{request.bucket}/{request.key}{part}: the store computed "
             f"{sent.algorithm.s3_name} {echoed}, {sent.value} was sent; {LIKELY_CAUSE}{fate}"
         )
-    return Stored(etag, echoed, version_of(response.headers), response.sent_twice)
+    stored = Stored(etag, echoed, version_of(response.headers), response.sent_twice, confirmed=echoed is not None)
+    return _named(service, request, stored) if etag is None and request.part_number is None else stored
+
+
+def _named(service: Service, request: Request, stored: Stored) -> Stored:
+    """With the ETag that a HEAD names, if that is of the same object."""
+    location = Location(request.bucket or "", request.key)
+    try:
+        headers = head_object(service, location, version_id=stored.version_id)
+    except S3dlioError:
+        return stored
+    checksum = full_object_checksum(headers)
+    same = checksum is not None and checksum.value == stored.checksum
+    return stored._replace(etag=parse_entity_tag(headers.get("etag"))) if same else stored
 
 
 def complete_upload(
@@ -275,11 +383,15 @@ def complete_upload(
     config: MultipartUploadConfig,
     checksum: Checksum | None,
     total: int,
-    published: Callable[[], bool],
-) -> Stored | None:
+    published: Callable[[FailedAttempt], bool],
+    uncertain: int = 0,
+) -> tuple[Stored, _xml.CompleteResult] | None:
     """Completes, and reads the answer that may be an error inside a 200; None where `published` said it was done.
 
-    `published` is asked before a Complete whose predecessor's answer was lost is sent again.
+    Args:
+        checksum: of the whole object; None leaves it out, and its kind and size with it.
+        published: asked before a Complete of unknown outcome is sent again or given up.
+        uncertain: how many attempts before this call may have taken effect.
     """
     headers = {**condition_headers(config), "content-type": "application/xml"}
     if checksum is not None:
@@ -287,6 +399,14 @@ def complete_upload(
             headers[checksum.algorithm.header] = checksum.value
         headers["x-amz-checksum-type"] = checksum.algorithm.kind
         headers["x-amz-mp-object-size"] = str(total)
+
+    def doubt(response: Response) -> str | None:
+        try:
+            result = _xml.parse_complete(response.body)
+        except _xml.MalformedResponse as error:
+            return str(error)
+        return "it names no ETag" if isinstance(result, _xml.CompleteResult) and result.etag is None else None
+
     request = Request(
         "CompleteMultipartUpload",
         "POST",
@@ -296,16 +416,20 @@ def complete_upload(
         body=[_xml.complete_document(parts)],
         error_in_body=True,
         settled=published,
-        settled_first=True,
+        doubt=doubt,
+        uncertain=uncertain,
         upload_id=upload_id,
     )
-    response = _call_with_checksum(service, request)
+    try:
+        response = _call_with_checksum(service, request)
+    except PreconditionFailedError as error:
+        _tell_uncertain(error)
+        raise
     if response.status == 0:
         return None
-    result = _parsed(request, response, _xml.parse_complete)
+    result = parsed(request, response, _xml.parse_complete)
     assert isinstance(result, _xml.CompleteResult)  # an error would have been raised by the call
-    echoed = None if checksum is None else result.checksums.get(checksum.algorithm.xml)
-    return Stored(bare_etag(result.etag), echoed, version_of(response.headers))
+    return Stored(result.etag, None, version_of(response.headers)), result
 
 
 def abort_upload(service: Service, location: Location, upload_id: str) -> None:
@@ -316,36 +440,6 @@ def abort_upload(service: Service, location: Location, upload_id: str) -> None:
     except NotFoundError as error:
         if error.code == "NoSuchBucket":
             raise
-
-
-def list_parts(service: Service, location: Location, upload_id: str) -> list[_xml.ListedPart]:
-    """All parts the store has of an upload, by number."""
-    parts: list[_xml.ListedPart] = []
-    marker = 0
-    while True:
-        query = [("part-number-marker", str(marker)), ("uploadId", upload_id)]
-        request = Request("ListParts", "GET", *location, query=query, upload_id=upload_id)
-        page = _parsed(request, service.call(request), _xml.parse_list_parts)
-        parts.extend(page.parts)
-        if not page.is_truncated or not page.parts:
-            return parts
-        marker = page.parts[-1].number
-
-
-def list_uploads(service: Service, bucket: str, prefix: str = "") -> Iterator[_xml.ListedUpload]:
-    """The multipart uploads under way in a bucket, or those of keys that begin with `prefix`, page by page."""
-    named = [("prefix", prefix)] if prefix else []
-    markers: list[tuple[str, str]] = []
-    while True:
-        query = [("encoding-type", "url"), *markers, *named, ("uploads", "")]
-        request = Request("ListMultipartUploads", "GET", bucket, query=query)
-        page = _parsed(request, service.call(request), _xml.parse_list_uploads)
-        yield from page.uploads
-        if not page.is_truncated or page.next_key_marker is None:
-            return
-        markers = [("key-marker", page.next_key_marker)]
-        if page.next_upload_id_marker:
-            markers.append(("upload-id-marker", page.next_upload_id_marker))
 
 
 def get_object(
@@ -403,12 +497,25 @@ def head_object(
     return service.call(request, cancel).headers
 
 
-def _parsed(request: Request, response: Response, parse: Callable[[bytes], T]) -> T:
+def parsed(request: Request, response: Response, parse: Callable[[bytes], T]) -> T:
     """The answer's document; one that cannot be read is an error of the store."""
     try:
         return parse(response.body)
     except _xml.MalformedResponse as error:
         raise s3_error(request, response.status, "MalformedResponse", str(error), attempts=response.attempts) from error
+
+
+def _unless_parsed(parse: Callable[[bytes], Any]) -> Callable[[Response], str | None]:
+    """Tells why an answer's document cannot be read."""
+
+    def doubt(response: Response) -> str | None:
+        try:
+            parse(response.body)
+        except _xml.MalformedResponse as error:
+            return str(error)
+        return None
+
+    return doubt
 
 
 def _version(version_id: str | None) -> list[tuple[str, str]]:
@@ -423,17 +530,19 @@ def full_object_checksum(headers: Mapping[str, str]) -> Checksum | None:
     if headers.get("x-amz-checksum-type", "FULL_OBJECT") != "FULL_OBJECT":
         return None
     for algorithm in ALGORITHMS.values():
-        value = headers.get(algorithm.header)
-        if value and "-" not in value:
+        value = algorithm.told(headers.get(algorithm.header))
+        if value is not None and "-" not in value:
             return Checksum(algorithm, value)
     return None
 
 
 def reported_checksum(headers: Mapping[str, str], algorithm: Algorithm | None) -> str | None:
     """What an answer reports of the object by this algorithm, of the kind that `Algorithm.of_parts` gives; or None."""
-    if algorithm is None:
+    if algorithm is None or headers.get("x-amz-checksum-type", algorithm.kind).upper() != algorithm.kind:
         return None
-    if algorithm.composite:
-        return headers.get(algorithm.header)
-    reported = full_object_checksum(headers)
-    return reported.value if reported is not None and reported.algorithm is algorithm else None
+    return of_kind(algorithm, algorithm.told(headers.get(algorithm.header)))
+
+
+def of_kind(algorithm: Algorithm, value: str | None) -> str | None:
+    """The value if it is of the algorithm's kind: a composite one ends in ``-N``, that of bytes in a row does not."""
+    return value if value is not None and ("-" in value) is algorithm.composite else None

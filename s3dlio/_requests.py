@@ -27,6 +27,14 @@ class Cancellable(Protocol):
     def cancel(self) -> None: ...
 
 
+class FailedAttempt(Protocol):
+    """What a request knows of its own failure: the store's code, or that a 2xx could not be read, and had a body."""
+
+    code: str | None
+    unreadable: bool
+    body: bool
+
+
 class CancelScope:
     """One flag for all requests of an operation; raising it ends their exchanges and back-offs at once."""
 
@@ -76,9 +84,10 @@ class Request:
             waits for them; an attempt after the first begins anew.
         into: a writable buffer for a 2xx body whose place is known beforehand.
         error_in_body: the store may begin its answer with 200 before it knows the outcome.
-        settled: asked when an attempt of unknown outcome was followed by "not there any more", "there already" or a
-            conflict: whether that attempt had done it after all. The answer is then one of status 0.
-        settled_first: ask after every attempt of unknown outcome, before the request is sent again.
+        settled: asked after a failed attempt where it, or one before it, may have taken effect: whether it is known to
+            have done so. The answer is then one of status 0.
+        doubt: tells why a 2xx cannot be the store's answer; its outcome is then unknown. None where it can be.
+        uncertain: how many attempts of the same request, made before, may have taken effect.
     """
 
     operation: str
@@ -92,8 +101,9 @@ class Request:
     on_head: Callable[[ResponseHead], Any] | None = None
     on_bytes: Callable[[int], None] | None = None
     error_in_body: bool = False
-    settled: Callable[[], bool] | None = None
-    settled_first: bool = False
+    settled: Callable[[FailedAttempt], bool] | None = None
+    doubt: Callable[[Response], str | None] | None = None
+    uncertain: int = 0
     upload_id: str | None = None
     part_number: int | None = None
 

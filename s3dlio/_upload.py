@@ -15,19 +15,21 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from typing import NamedTuple
 
-from . import _operations, _workers
+from . import _listings, _operations, _workers
 from ._assembler import Owner, Part, part_length
-from ._checksums import ALGORITHMS, Algorithm, load
+from ._checksums import FOUND, Algorithm, load
 from ._client import Service
 from ._completion import Completion, StoredPart
+from ._endpoint_state import refuses_checksum
 from ._kept import KeptError
 from ._operations import Checksum, Stored
 from ._requests import Cancelled, CancelScope
 from ._uri import Location, format_uri
 from ._xml import ListedPart
 from .config import MultipartUploadConfig
-from .errors import ForkedError, NotFoundError, S3dlioError, S3Error, WriterClosedError
+from .errors import ConfigurationError, ForkedError, NotFoundError, S3dlioError, S3Error, WriterClosedError
 from .progress import Progress, ProgressEvent
 
 log = logging.getLogger("s3dlio")
@@ -45,6 +47,54 @@ class State(enum.Enum):
     CLOSED = "closed"
     FAILED = "failed"
     ABORTED = "aborted"
+
+
+class Resumed(NamedTuple):
+    """An upload that another writer created, as the store lists it.
+
+    Attributes:
+        algorithm: of its checksums; None where it has none, or the store does not say.
+        kind_known: the algorithm is of the kind that the upload was created with.
+        parts: those that the store has.
+    """
+
+    upload_id: str
+    algorithm: Algorithm | None
+    kind_known: bool
+    parts: list[ListedPart]
+
+    @classmethod
+    def of(cls, uri: str, upload_id: str, listing: _listings.PartsListing, wanted: Algorithm | None) -> Resumed:
+        """What the store tells of the upload; its checksums were fixed when it was created.
+
+        Args:
+            wanted: the caller's choice, which counts where the store says nothing of the upload; None too, though it
+                may tell checksums of parts that it has computed itself.
+
+        Raises:
+            ConfigurationError: its parts have checksums that cannot be gone on with.
+        """
+        name, kind = listing.checksum_algorithm, listing.checksum_type
+        if not name:
+            named = {element for part in listing.parts for element in part.checksums}
+            found = next((one for one in FOUND.values() if one.xml in named), None)
+            if found is None and not listing.parts and name is None:
+                return cls(upload_id, wanted, True, listing.parts)
+            name = None if found is None or wanted is None else found.s3_name
+        if name is None:
+            return cls(upload_id, None, True, listing.parts)
+        algorithm = FOUND.get(name.lower())
+        impossible = algorithm is None or kind not in (None, "", "COMPOSITE", "FULL_OBJECT")
+        if algorithm is None or impossible or (kind == "FULL_OBJECT" and algorithm.hashed):
+            raise ConfigurationError(
+                f"the upload {upload_id} of {uri} was created with checksums {name} of type {kind or 'unknown'}, which "
+                "cannot be gone on with here; finish it with what created it, or abort it and write the object anew"
+            )
+        # CRC64NVME and hashes have one kind each.
+        certain = bool(kind) or algorithm.hashed or algorithm.name == "crc64nvme"
+        return cls(
+            upload_id, algorithm.of_kind(kind == "COMPOSITE" if kind else algorithm.composite), certain, listing.parts
+        )
 
 
 class Upload:
@@ -74,6 +124,9 @@ class Upload:
         self.error: KeptError | None = None
         self.upload_id: str | None = None
         self.parts: dict[int, StoredPart] = {}
+        # What another writer created is ended by an explicit `abort` only.
+        self._resumed: Resumed | None = None
+        self._is_given_up = False
         self._listed: dict[int, ListedPart] = {}
         self.account = 0
         self._scope = CancelScope()
@@ -105,34 +158,31 @@ class Upload:
             raise WriterClosedError(f"the upload of {self.uri} was aborted; make a new writer")
         raise WriterClosedError(f"the writer of {self.uri} is closed; make a new one for another object")
 
-    def adopt(self, upload_id: str, listed: Iterable[ListedPart]) -> int:
+    def adopt(self, resumed: Resumed) -> int:
         """Goes on with an upload that is on the store; returns how many parts, from the first on, it has in full.
 
-        The algorithm is that of the parts, for it was fixed when the upload was created, or none where none was asked
-        for. Where there is one a part counts only with the checksum that the store reports of it.
+        Where the upload has checksums a part counts only with the one that the store reports of it.
         """
-        self._listed = {part.number: part for part in listed}
-        unknown = all(self._listed_crc(part) is None for part in self._listed.values())
-        if self._listed and self.algorithm is not None and unknown:
-            named = {name for part in self._listed.values() for name in part.checksums}
-            self.algorithm = next((one for one in ALGORITHMS.values() if one.xml in named), None)
+        self._resumed, self.algorithm = resumed, resumed.algorithm
+        if self.algorithm is not None:
+            load()
+        self._listed = {part.number: part for part in resumed.parts}
         number = 0
         while (part := self._listed.get(number + 1)) is not None:
             crc = self._listed_crc(part)
             expected = part_length(number + 1, self.config.part_size, self.config.grow_part_size)
-            if part.size != expected or (self.algorithm is not None and crc is None):
+            if part.size != expected or part.etag is None or (self.algorithm is not None and crc is None):
                 break
             number += 1
-            self.parts[number] = StoredPart(part.etag, part.size, crc)
+            self.parts[number] = StoredPart(part.etag.as_given, part.size, crc)
             del self._listed[number]
-        self.upload_id = upload_id
+        self.upload_id = resumed.upload_id
         _workers.register_open(self)
         return number
 
     def _listed_crc(self, part: ListedPart) -> int | None:
-        if self.algorithm is None or self.algorithm.xml not in part.checksums:
-            return None
-        return self.algorithm.decode(part.checksums[self.algorithm.xml])
+        value = None if self.algorithm is None else self.algorithm.told(part.checksums.get(self.algorithm.xml))
+        return None if self.algorithm is None or value is None or "-" in value else self.algorithm.decode(value)
 
     def take(self, more: int, part_size: int, pack_waiting: Callable[[], None] | None) -> None:
         """Adds `more` bytes to the account, after waiting until the writer's bound allows it.
@@ -251,30 +301,63 @@ class Upload:
         self.changed.notify_all()
 
     def _send(self, part: Part) -> StoredPart:
-        upload_id = self._ensure_created()
-        self._scope.check()
         views = [segment.view for segment in part.segments]
-        crc = None if self.algorithm is None else self.algorithm.of(views)
-        known = self._listed.pop(part.number, None)
-        if known is not None and crc is not None and (known.size, self._listed_crc(known)) == (part.length, crc):
-            return StoredPart(known.etag, known.size, crc)
-        stored = _operations.upload_part(
-            self.service, self.location, upload_id, part.number, views, self._checksum(crc), self._scope
-        )
-        if stored.sent_twice:
-            self._cancelled_parts = True
-        return StoredPart(stored.etag, part.length, crc)
+        while True:
+            upload_id, algorithm = self._ensure_created()
+            self._scope.check()
+            crc = None if algorithm is None else algorithm.of(views)
+            known = self._listed.pop(part.number, None)
+            same = known is not None and crc is not None and (known.size, self._listed_crc(known)) == (part.length, crc)
+            if known is not None and known.etag is not None and same:
+                return StoredPart(known.etag.as_given, known.size, crc)
+            checksum = None if algorithm is None or crc is None else Checksum(algorithm, algorithm.encode(crc))
+            try:
+                stored = _operations.upload_part(
+                    self.service, self.location, upload_id, part.number, views, checksum, self._scope
+                )
+            except S3Error as error:
+                if not self._begins_anew(upload_id, algorithm, error):
+                    raise
+                continue
+            if stored.sent_twice:
+                self._cancelled_parts = True
+            if self.upload_id == upload_id:
+                etag = None if stored.etag is None else stored.etag.as_given
+                return StoredPart(etag, part.length, crc)
+            self._abort_superseded(upload_id)  # it has taken in a part after it was given up
+
+    def _begins_anew(self, upload_id: str, algorithm: Algorithm | None, error: S3Error) -> bool:
+        """Whether the part goes into another upload, with the next checksum: a store may take one at Create and refuse
+        it with a part. That is possible while no part is stored, for the memory of a stored one is gone."""
+        with self.lock:
+            if self.upload_id != upload_id:
+                return True
+            if self.parts or self._resumed is not None or not refuses_checksum(error):
+                return False
+        if not self.service.without_algorithm(algorithm, error):
+            return False
+        with self.lock:
+            if self.upload_id == upload_id:
+                self.upload_id, self.algorithm = None, self.service.checksum_algorithm(self.config.checksum)
+        self._abort_superseded(upload_id)
+        return True
+
+    def _abort_superseded(self, upload_id: str) -> None:
+        try:
+            _operations.abort_upload(self.service, self.location, upload_id)
+        except S3dlioError as error:
+            log.warning("the upload %s of %s could not be aborted: %s", upload_id, self.uri, error)
 
     def _checksum(self, crc: int | None) -> Checksum | None:
         return None if self.algorithm is None or crc is None else Checksum(self.algorithm, self.algorithm.encode(crc))
 
-    def _ensure_created(self) -> str:
-        """The upload id; the first part's worker creates the upload, the others wait for it."""
+    def _ensure_created(self) -> tuple[str, Algorithm | None]:
+        """The upload id and its checksum; the first part's worker creates the upload, the others wait for it."""
         with self.lock:
             while self._creating:
                 self.changed.wait()
             if self.upload_id is not None:
-                return self.upload_id
+                return self.upload_id, self.algorithm
             self._scope.check()
             if self.state is not State.OPEN:
                 raise Cancelled("the upload has ended")
@@ -282,7 +365,7 @@ class Upload:
         created: str | None = None
         try:
             created = self._create()
-            return created
+            return created, self.algorithm
         finally:
             with self.lock:
                 self._creating = False
@@ -336,13 +419,18 @@ class Upload:
         elif idle:  # an interrupt does not wait for the store
             _workers.start(self._abort_quietly)
 
-    def abort(self) -> None:
-        """Stops parts in flight, waits for them, then aborts on the store. Idempotent; from any thread."""
+    def abort(self, *, explicit: bool = True) -> None:
+        """Stops parts in flight, waits for them, then aborts on the store. Idempotent; from any thread.
+
+        Args:
+            explicit: the caller has asked for it; else an upload that another writer created stays on the store.
+        """
         with self.lock:
             while self.state is State.COMPLETING:
                 self.changed.wait(0.1)
             if self.state is State.CLOSED:
                 return
+            self._is_given_up |= explicit
             failed = self.state is State.FAILED
             self._leave(State.ABORTED)
         self._scope.cancel()
@@ -398,7 +486,7 @@ class Upload:
         if not self.config.abort_on_drop:
             return
         try:
-            self.abort()
+            self.abort(explicit=False)
         except S3dlioError as error:
             log.warning("the dropped upload %s of %s could not be aborted: %s", self.upload_id, self.uri, error)
 
@@ -419,12 +507,16 @@ class Upload:
             log.warning("the upload %s of %s could not be aborted: %s", self.upload_id, self.uri, error)
 
     def _end_on_store(self) -> None:
-        """Aborts, once, and again for as long as the store still lists parts that arrived late."""
+        """Aborts, once, and again for as long as the store still lists parts that arrived late.
+
+        What another writer created is the next one's to go on with, unless the caller has given it up.
+        """
         with self.lock:
             while self._ending:
                 self.changed.wait(0.1)
             upload_id = self.upload_id
-            if upload_id is None or self._ended_on_store:
+            stays = self._resumed is not None and not self._is_given_up
+            if upload_id is None or stays or self._ended_on_store:
                 _workers.unregister_open(self)
                 return
             self._ending = True
@@ -442,9 +534,11 @@ class Upload:
     def _abort_late_parts(self, upload_id: str) -> None:
         for _ in range(ABORT_CHECKS):
             try:
-                _operations.list_parts(self.service, self.location, upload_id)
+                _listings.upload_exists(self.service, self.location, upload_id)
             except NotFoundError:
                 return
+            except S3Error as error:  # it does not say: the upload is aborted again
+                log.info("the parts of %s cannot be listed: %s", self.uri, error)
             time.sleep(ABORT_CHECK_PAUSE)
             _operations.abort_upload(self.service, self.location, upload_id)
 
@@ -462,18 +556,22 @@ class Upload:
             self.fail(error)
             raise
         with self.lock:
-            self.parts = {1: StoredPart(stored.etag, part.length, None)}
+            self.parts = {1: StoredPart(None, part.length, None)}
             self._leave(State.CLOSED)
         self._report()
         return stored
 
     def _put(self, views: list[memoryview]) -> Stored:
+        uncertain = 0
         while True:
             checksum = self._checksum(None if self.algorithm is None else self.algorithm.of(views))
             try:
-                stored = _operations.put_object(self.service, self.location, views, self.config, checksum, self._scope)
+                stored = _operations.put_object(
+                    self.service, self.location, views, self.config, checksum, self._scope, uncertain=uncertain
+                )
                 return stored._replace(checksum=None if checksum is None else checksum.value)
             except S3Error as error:
+                uncertain = error.uncertain
                 if not self.service.without_algorithm(self.algorithm, error):
                     raise
                 self.algorithm = self.service.checksum_algorithm(self.config.checksum)
@@ -486,7 +584,14 @@ class Upload:
         try:
             assert self.upload_id is not None
             stored = Completion(
-                self.service, self.location, self.upload_id, self.parts, self.config, self.algorithm
+                self.service,
+                self.location,
+                self.upload_id,
+                self.parts,
+                self.config,
+                self.algorithm,
+                self._resumed is not None,
+                self._resumed is None or self._resumed.kind_known,
             ).run()
         except BaseException as error:
             self.fail(error)

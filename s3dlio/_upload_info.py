@@ -11,26 +11,29 @@ class UploadInfo(Mapping[str, Any]):
     """What was stored. Attributes and mapping access by the same names.
 
     Attributes:
-        etag: ETag without quotes (`e_tag` is the same).
+        etag: ETag without quotes (`e_tag` is the same), a weak one with its ``W/``; None where the store names none.
         parts: number of parts; 1 when one PutObject sufficed.
         total_bytes: size of the object in bytes.
-        checksum: base64 of the object's checksum as the store reports it (a composite one ends in ``-N``), or None.
+        checksum: base64 of the checksum of the bytes that were sent (a composite one ends in ``-N``), or None.
         checksum_algorithm: ``"crc64nvme"`` and so on, or None.
+        checksum_confirmed: the store reported the same checksum of the object. False says only that it did not tell;
+            where it tells another one, the upload fails.
         version_id: version of the object in a versioned bucket, or None.
         started_at, completed_at: aware datetimes in UTC.
         upload_id: the multipart upload's id; None when one PutObject sufficed.
     """
 
     _FIELDS = (
-        "etag", "parts", "total_bytes", "checksum", "checksum_algorithm", "version_id",
-        "started_at", "completed_at", "upload_id",
+        "etag", "parts", "total_bytes", "checksum", "checksum_algorithm", "checksum_confirmed",
+        "version_id", "started_at", "completed_at", "upload_id",
     )  # fmt: skip
 
-    etag: str
+    etag: str | None
     parts: int
     total_bytes: int
     checksum: str | None
     checksum_algorithm: str | None
+    checksum_confirmed: bool
     version_id: str | None
     started_at: datetime
     completed_at: datetime
@@ -40,7 +43,7 @@ class UploadInfo(Mapping[str, Any]):
         self.__dict__.update({name: values[name] for name in self._FIELDS})
 
     @property
-    def e_tag(self) -> str:
+    def e_tag(self) -> str | None:
         return self.etag
 
     def __getitem__(self, name: str) -> Any:

@@ -1,7 +1,9 @@
 """Reads and writes the XML documents of S3, and nothing but these.
 
 It must never resolve an entity, load a DTD or take a document it does not know for an empty one: what it
-cannot read is `MalformedResponse`. Called by `_operations`, and by `_client` for error documents.
+cannot read is `MalformedResponse`. That goes for a document and for what it cannot do without (keys, upload ids,
+part numbers, sizes); any other element that is absent or odd is None, and the rest is read all the same. Called by
+`_operations` and `_listings`, and by `_client` for error documents.
 
 Documents: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Types_Amazon_Simple_Storage_Service.html
 """
@@ -11,21 +13,23 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from html import escape  # xml.sax.saxutils has it too, and imports urllib.request, http and email
-from typing import NamedTuple, NoReturn, TypeVar
+from typing import NamedTuple, NoReturn
 from urllib.parse import unquote_plus
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
+
+from ._entity_tags import EntityTag, parse_entity_tag
+from ._timestamps import parse_timestamp
 
 # A page of 1,000 keys of 1,024 bytes, each byte percent-encoded, has 3 MB.
 MAX_DOCUMENT = 16 << 20
 _MAX_DEPTH = 16
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+_WHOLE_NUMBER = re.compile("[0-9]{1,19}")
 # Source: XML 1.0, section 2.2
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-T = TypeVar("T")
 
 
 class MalformedResponse(ValueError):
@@ -44,7 +48,7 @@ class ErrorDocument(NamedTuple):
 
 
 class CompletedPart(NamedTuple):
-    """A part to complete an upload with; `checksum` is (element name, base64 value)."""
+    """A part to complete an upload with: its ETag as the store gave it; `checksum` is (element name, base64 value)."""
 
     number: int
     etag: str
@@ -54,38 +58,43 @@ class CompletedPart(NamedTuple):
 class CompleteResult(NamedTuple):
     """The published object; `checksums` by element name."""
 
-    etag: str
+    etag: EntityTag | None
     checksums: dict[str, str]
 
 
 class CopyResult(NamedTuple):
     """The copied object or part; `checksums` by element name."""
 
-    etag: str
+    etag: EntityTag | None
     checksums: dict[str, str]
 
 
 class ListedPart(NamedTuple):
-    """A part the store has: `size` in bytes, ETag without quotes."""
+    """A part the store has: `size` in bytes."""
 
     number: int
-    etag: str
+    etag: EntityTag | None
     size: int
     checksums: dict[str, str]
 
 
 class PartsPage(NamedTuple):
+    """Parts of an upload; how its checksums were fixed when it was created: None where the store does not say, empty
+    where it says that they were not."""
+
     parts: list[ListedPart]
     is_truncated: bool
     next_marker: int | None
+    checksum_algorithm: str | None = None
+    checksum_type: str | None = None
 
 
 class ListedObject(NamedTuple):
-    """An object in a listing: `size` in bytes, ETag without quotes."""
+    """An object in a listing: `size` in bytes."""
 
     key: str
     size: int
-    etag: str
+    etag: EntityTag | None
     last_modified: datetime | None
     storage_class: str | None
 
@@ -175,9 +184,10 @@ def parse_list_parts(data: bytes) -> PartsPage:
         ListedPart(_integer(one, "PartNumber"), _etag(one), _integer(one, "Size"), _checksums(one))
         for one in root.findall("Part")
     ]
-    marker = _text(root, "NextPartNumberMarker")
-    next_marker = None if marker is None else _integer(root, "NextPartNumberMarker")
-    return PartsPage(parts, _is_truncated(root), next_marker)
+    marker = (_text(root, "NextPartNumberMarker") or "").strip()
+    next_marker = int(marker) if _WHOLE_NUMBER.fullmatch(marker) else None
+    algorithm, kind = (_told(root, name) for name in ("ChecksumAlgorithm", "ChecksumType"))
+    return PartsPage(parts, _is_truncated(root), next_marker, algorithm, kind)
 
 
 def parse_list_objects_v2(data: bytes) -> ObjectsPage:
@@ -188,8 +198,8 @@ def parse_list_objects_v2(data: bytes) -> ObjectsPage:
         ListedObject(
             decode(_required(one, "Key")),
             _integer(one, "Size"),
-            _bare(_text(one, "ETag") or ""),
-            _timestamp(one, "LastModified"),
+            _etag(one),
+            parse_timestamp(_text(one, "LastModified")),
             _text(one, "StorageClass"),
         )
         for one in root.findall("Contents")
@@ -204,7 +214,9 @@ def parse_list_uploads(data: bytes) -> UploadsPage:
     root = _root(data, "ListMultipartUploadsResult")
     decode = _decoder(root)
     uploads = [
-        ListedUpload(decode(_required(one, "Key")), _required(one, "UploadId"), _timestamp(one, "Initiated"))
+        ListedUpload(
+            decode(_required(one, "Key")), _required(one, "UploadId"), parse_timestamp(_text(one, "Initiated"))
+        )
         for one in root.findall("Upload")
     ]
     marker = _text(root, "NextKeyMarker")
@@ -231,7 +243,8 @@ def parse_list_buckets(data: bytes) -> BucketsPage:
     """A page of ListBuckets."""
     root = _root(data, "ListAllMyBucketsResult")
     buckets = [
-        ListedBucket(_required(one, "Name"), _timestamp(one, "CreationDate")) for one in root.findall("Buckets/Bucket")
+        ListedBucket(_required(one, "Name"), parse_timestamp(_text(one, "CreationDate")))
+        for one in root.findall("Buckets/Bucket")
     ]
     return BucketsPage(buckets, _text(root, "ContinuationToken"))
 
@@ -249,8 +262,7 @@ def complete_document(parts: Iterable[CompletedPart]) -> bytes:
     document.write(begin.encode())
     for number, etag, checksum in parts:
         named = "" if checksum is None else _element(*checksum)
-        quoted = _element("ETag", f'"{etag}"')
-        document.write(f"<Part><PartNumber>{number}</PartNumber>{quoted}{named}</Part>".encode())
+        document.write(f"<Part><PartNumber>{number}</PartNumber>{_element('ETag', etag)}{named}</Part>".encode())
     document.write(end.encode())
     return document.getvalue()
 
@@ -361,43 +373,26 @@ def _required(element: Element, name: str) -> str:
     return text
 
 
-def _converted(element: Element, name: str, convert: Callable[[str], T]) -> T:
-    text = _required(element, name).strip()
-    try:
-        return convert(text)
-    except ValueError:
-        raise MalformedResponse(f"{name} of {element.tag} is {text!r}") from None
-
-
 def _integer(element: Element, name: str) -> int:
-    return _converted(element, name, _whole_number)
-
-
-def _whole_number(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,19}", text):
-        raise ValueError(text)
+    text = _required(element, name).strip()
+    if not _WHOLE_NUMBER.fullmatch(text):
+        raise MalformedResponse(f"{name} of {element.tag} is {text!r}")
     return int(text)
 
 
-def _timestamp(element: Element, name: str) -> datetime | None:
-    return None if _text(element, name) is None else _converted(element, name, _moment)
-
-
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+def _told(element: Element, name: str) -> str | None:
+    """The child's text in upper case, empty where it is; None where there is no such child."""
+    text = element.findtext(name)
+    return None if text is None else text.strip().upper()
 
 
 def _is_truncated(root: Element) -> bool:
-    return (_text(root, "IsTruncated") or "false").strip().lower() == "true"
+    """An odd word counts as yes: a listing is never taken for whole that does not say so, or says nothing of it."""
+    return (_text(root, "IsTruncated") or "").strip().lower() not in ("", "false", "0")
 
 
-def _bare(etag: str) -> str:
-    return etag.strip().removeprefix('"').removesuffix('"')
-
-
-def _etag(element: Element) -> str:
-    return _bare(_required(element, "ETag"))
+def _etag(element: Element) -> EntityTag | None:
+    return parse_entity_tag(_text(element, "ETag"))
 
 
 def _checksums(element: Element) -> dict[str, str]:

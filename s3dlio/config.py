@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
+from ._entity_tags import parse_entity_tag
 from ._memory import memory_limit
 from ._redaction import redacted
 from .errors import ConfigurationError
@@ -437,7 +438,8 @@ class MultipartUploadConfig:
         storage_class, acl, server_side_encryption, sse_kms_key_id: S3's own values.
         tags: object tags.
         if_none_match: ``"*"`` writes only where no object exists.
-        if_match: ETag (with or without quotes) the object to replace must have.
+        if_match: ETag (with or without quotes) the object to replace must have. A weak one (``W/``) is refused: stores
+            compare strongly here, and it would never match.
         checksum: ``"crc64nvme"``, ``"crc32c"``, ``"crc32"``, ``"sha256"`` or None. ``"sha256"`` costs the most by far,
             and S3 has it only of objects sent whole: of a multipart one it is of the parts' digests, ending in ``-N``.
         grow_part_size: let part sizes grow so that 5 TiB fits into 10,000 parts; False raises instead.
@@ -516,9 +518,13 @@ def check_object_headers(config: MultipartUploadConfig) -> None:
     if config.if_none_match is not None and config.if_none_match != "*":
         raise ConfigurationError(f'if_none_match={config.if_none_match!r}: S3 knows only "*"')
     if config.if_match is not None:
-        etag = check_header_text("if_match", config.if_match).removeprefix('"').removesuffix('"')
-        if not etag or '"' in etag:
+        tag = parse_entity_tag(check_header_text("if_match", config.if_match))
+        if tag is None:
             raise ConfigurationError(f"if_match={config.if_match!r} is not an ETag")
-        object.__setattr__(config, "if_match", etag)
+        if tag.weak:
+            raise ConfigurationError(
+                f"if_match={config.if_match!r} is a weak ETag, which no object matches; use one without W/, or none"
+            )
+        object.__setattr__(config, "if_match", tag.opaque)
     if config.if_match is not None and config.if_none_match is not None:
         raise ConfigurationError("if_match and if_none_match exclude each other; give one")

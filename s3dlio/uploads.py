@@ -6,13 +6,17 @@ To go on with one, see `MultipartUploadWriter.resume`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from . import _operations
 from ._client import Service
 from ._default_service import ClientLike, service_of
+from ._kept import without_traceback
+from ._listings import list_uploads as list_pages
 from ._uri import Location, format_uri, parse_uri
+from ._xml import ListedUpload
 from .config import check_seconds
+from .errors import S3dlioError, S3Error
 
 
 @dataclass(frozen=True)
@@ -35,16 +39,19 @@ def list_uploads(uri: str, *, client: ClientLike | None = None) -> list[UploadSu
 
     Raises:
         NotFoundError: there is no such bucket.
+        S3Error: the store refused, or its listing does not come to an end.
 
     Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html
     """
-    return _summaries(service_of(client), parse_uri(uri, require_key=False))
+    location = parse_uri(uri, require_key=False)
+    return [_summary(location, one) for one in _listed(service_of(client), location)[0]]
 
 
 def abort_uploads(uri: str, *, older_than: timedelta | float, client: ClientLike | None = None) -> list[UploadSummary]:
     """Aborts the uploads `list_uploads` shows that were created more than `older_than` ago; returns those.
 
-    An upload whose time of creation the store does not tell is left alone.
+    Ages go by the store's clock. An upload whose time of creation the store does not tell is left alone. One that the
+    store refuses to abort does not keep the others from being aborted.
 
     Args:
         uri: ``s3://bucket`` or ``s3://bucket/prefix``.
@@ -52,25 +59,52 @@ def abort_uploads(uri: str, *, older_than: timedelta | float, client: ClientLike
 
     Raises:
         ConfigurationError: `older_than` is not a positive time.
-        S3Error: the store refused; uploads before that one have been aborted.
+        S3Error: the store refused to list, or to abort some; then it is the first refusal, its `__notes__` name the
+            others, and all others have been aborted.
+        TransportError: the store could not be reached any more; its `__notes__` tell how many were aborted before.
     """
     location = parse_uri(uri, require_key=False)
     seconds = older_than.total_seconds() if isinstance(older_than, timedelta) else older_than
-    limit = datetime.now(UTC) - timedelta(seconds=check_seconds("older_than", seconds))
+    age = check_seconds("older_than", seconds)
     service = service_of(client)
-    old = [one for one in _summaries(service, location) if one.initiated is not None and one.initiated < limit]
-    for one in old:
-        _operations.abort_upload(service, parse_uri(one.uri), one.upload_id)
-    return old
+    listed, now = _listed(service, location)
+    aborted: list[UploadSummary] = []
+    refusals: list[S3Error] = []
+    for one in listed:
+        if one.initiated is None or (now - one.initiated).total_seconds() <= age:
+            continue
+        try:
+            _operations.abort_upload(service, Location(location.bucket, one.key), one.upload_id)
+        except S3Error as error:
+            refusals.append(without_traceback(error))
+        except S3dlioError as error:
+            error.add_note(f"uploads aborted before: {len(aborted)}; refused: {len(refusals)}")
+            raise
+        else:
+            aborted.append(_summary(location, one))
+    if refusals:
+        first, *others = refusals
+        first.add_note(f"uploads aborted: {len(aborted)}; refused: {len(refusals)}")
+        for other in others:
+            first.add_note(f"{other} (upload {other.upload_id})")
+        raise first
+    return aborted
 
 
-def _summaries(service: Service, location: Location) -> list[UploadSummary]:
-    """What the store lists with the key as its prefix, and what of a whole listing begins with it.
+def _summary(location: Location, one: ListedUpload) -> UploadSummary:
+    return UploadSummary(format_uri(location.bucket, one.key), one.upload_id, one.initiated)
+
+
+def _listed(service: Service, location: Location) -> tuple[list[ListedUpload], datetime]:
+    """What the store lists with the key as its prefix, what of a whole listing begins with it, and the store's time.
 
     MinIO takes a prefix only where it is a whole key, and lists without one only uploads begun since it was started.
+    Of the store's times the earliest counts, and of two clocks the one behind: nothing is older by both.
     """
-    listed = list(_operations.list_uploads(service, location.bucket, location.key))
-    if location.key:
-        listed += _operations.list_uploads(service, location.bucket)
-    found = {(one.key, one.upload_id): one for one in listed if one.key.startswith(location.key)}
-    return [UploadSummary(format_uri(location.bucket, one.key), one.upload_id, one.initiated) for one in found.values()]
+    found: dict[tuple[str, str], ListedUpload] = {}
+    dates: list[datetime] = []
+    for prefix in dict.fromkeys((location.key, "")):
+        for page in list_pages(service, location.bucket, prefix):
+            dates += [] if page.date is None else [page.date]
+            found.update(((one.key, one.upload_id), one) for one in page.uploads if one.key.startswith(location.key))
+    return list(found.values()), min([service.now, *dates])

@@ -21,9 +21,9 @@ from . import _workers
 from ._assembler import Owner
 from ._default_service import ClientLike, service_of
 from ._intake import SMALLEST_SEGMENT, Intake
-from ._operations import list_parts
+from ._listings import list_parts
 from ._payload import flat_view
-from ._upload import State, Upload
+from ._upload import Resumed, State, Upload
 from ._upload_info import UploadInfo
 from ._uri import Location, check_location, parse_uri
 from .config import MAX_OBJECT_SIZE, MIN_PART_SIZE, MultipartUploadConfig, check_integer
@@ -150,7 +150,12 @@ class MultipartUploadWriter:
         """Goes on with an upload that another writer, perhaps of a process that died, has left on the store.
 
         The caller writes the object's bytes from `resume_offset` on. A later part that the store has already is
-        sent again only if its size or checksum is not that of the bytes written now.
+        sent again only if its size or checksum is not that of the bytes written now. Checksums are those that the
+        upload was created with, whatever `checksum` says, a composite one as other tools choose it too; where the
+        store tells of none, none are sent.
+
+        What this writer has not created it does not end: after a failure, an exception in the `with` block or a drop
+        the upload stays on the store, for the next `resume`. Only `abort()` aborts it.
 
         Args:
             uri: ``s3://bucket/key``.
@@ -161,17 +166,22 @@ class MultipartUploadWriter:
 
         Raises:
             NotFoundError: there is no such upload; it may have been completed (`stat` tells) or aborted.
+            ConfigurationError: its checksums are of an algorithm that cannot be gone on with; nothing was sent.
 
         Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html
         """
         location = parse_uri(uri)
         if not isinstance(upload_id, str) or not upload_id:
             raise ConfigurationError(f"upload_id={upload_id!r} is not the id of an upload; list_uploads() shows them")
-        listed = list_parts(service_of(client), location, upload_id)
+        service = service_of(client)
+        listing = list_parts(service, location, upload_id)
+        listed = listing.parts
         if "part_size" not in options and len(listed) > 1 and listed[0].number == 1 and listed[0].size >= MIN_PART_SIZE:
             options["part_size"] = listed[0].size
+        wanted = service.checksum_algorithm(make_config(options).checksum)
+        resumed = Resumed.of(uri, upload_id, listing, wanted)
         writer = cls(location.bucket, location.key, progress=progress, client=client, **options)
-        stored = writer._state.adopt(upload_id, listed)
+        stored = writer._state.adopt(resumed)
         writer._intake.start_after(stored)
         writer._resume_offset = writer._intake.bytes_written
         return writer
@@ -339,11 +349,7 @@ class MultipartUploadWriter:
         Raises:
             S3Error: the store refused to abort.
         """
-        self._state.check_process()
-        try:
-            self._state.abort()
-        finally:
-            self._let_go_if_ended()
+        self._abort(explicit=True)
 
     def __enter__(self) -> Self:
         return self
@@ -400,11 +406,18 @@ class MultipartUploadWriter:
         """Aborts without masking the error on its way, nor holding up an interrupt."""
         try:
             if isinstance(cause, Exception):
-                self.abort()
+                self._abort(explicit=False)
             else:
                 self._abandon()
         except Exception as error:
             _workers.log.warning("the upload of %s could not be aborted: %s", self._state.uri, error)
+
+    def _abort(self, *, explicit: bool) -> None:
+        self._state.check_process()
+        try:
+            self._state.abort(explicit=explicit)
+        finally:
+            self._let_go_if_ended()
 
     def _abandon(self) -> None:
         """Gives the object up at once: no byte of a part goes out any more; the store is told by a worker."""
@@ -437,11 +450,12 @@ class MultipartUploadWriter:
         else:
             stored, parts = upload.put_whole(rest), 1
         return UploadInfo(
-            etag=stored.etag,
+            etag=stored.bare_etag,
             parts=parts,
             total_bytes=intake.bytes_written,
             checksum=stored.checksum,
             checksum_algorithm=None if stored.checksum is None or upload.algorithm is None else upload.algorithm.name,
+            checksum_confirmed=stored.confirmed,
             version_id=stored.version_id,
             started_at=upload.started_at,
             completed_at=datetime.now(UTC),

@@ -46,6 +46,18 @@ class Status:
         return error_reply(self.status, self.code, headers=self.headers)
 
 
+@dataclass(frozen=True)
+class Page:
+    """A 200 of something that is not the store, which has taken the request in: by itself without effect."""
+
+    body: bytes = b"<html><body>Welcome</body></html>"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __call__(self, turn: Turn) -> None:
+        turn.read()
+        turn.send(Reply(200, self.headers, self.body))
+
+
 # ------------------------------------------------------------------------------------ connections that break
 
 

@@ -23,7 +23,7 @@ MIB = 1 << 20
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 SMALLEST_PART = 5 * MIB
 MOST_PARTS = 10_000
-BITS = {"crc64nvme": 64, "crc32c": 32, "crc32": 32, "sha256": 256}
+BITS = {"crc64nvme": 64, "crc32c": 32, "crc32": 32, "sha256": 256, "sha1": 160}
 PREFIX = "x-amz-checksum-"
 
 
@@ -101,6 +101,7 @@ class Upload:
     headers: Mapping[str, str]
     parts: dict[int, Part] = field(default_factory=dict)
     ended: str | None = None
+    initiated: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 class Store:
@@ -177,8 +178,8 @@ class Store:
         kind = call.headers.get(PREFIX + "type", FULL if algorithm == "crc64nvme" else COMPOSITE)
         if kind == COMPOSITE and algorithm == "crc64nvme":
             raise Refusal(400, "InvalidRequest", "CRC64NVME is always of the full object")
-        if kind == FULL and algorithm == "sha256":
-            raise Refusal(400, "InvalidRequest", "the FULL_OBJECT type cannot be used with the SHA256 algorithm")
+        if kind == FULL and algorithm.startswith("sha"):
+            raise Refusal(400, "InvalidRequest", f"the FULL_OBJECT type cannot be used with {algorithm.upper()}")
         upload = Upload(f"upload-{len(self.uploads) + 1}", call.bucket, call.key, algorithm, kind, call.headers)
         self.uploads[upload.upload_id] = upload
         names = {"Bucket": call.bucket, "Key": call.key, "UploadId": upload.upload_id}
@@ -235,6 +236,10 @@ class Store:
         numbers = sorted(number for number in upload.parts if number > after)
         shown = numbers[:most]
         lines = [_elements({"UploadId": upload.upload_id, "IsTruncated": str(len(numbers) > most).lower()})]
+        if self.reports_checksums and PREFIX + "algorithm" in upload.headers:
+            lines.append(
+                _elements({"ChecksumAlgorithm": upload.algorithm.upper(), "ChecksumType": upload.checksum_type})
+            )
         if shown:
             lines.append(_elements({"NextPartNumberMarker": str(shown[-1])}))
         for number in shown:
@@ -250,7 +255,8 @@ class Store:
         lines = [_elements({"Bucket": call.bucket, "IsTruncated": "false"})]
         for upload in self.uploads.values():
             if not upload.ended and upload.bucket == call.bucket and upload.key.startswith(prefix):
-                lines.append(f"<Upload>{_elements({'Key': upload.key, 'UploadId': upload.upload_id})}</Upload>")
+                told = {"Key": upload.key, "UploadId": upload.upload_id, "Initiated": upload.initiated.isoformat()}
+                lines.append(f"<Upload>{_elements(told)}</Upload>")
         return Reply(200, {}, _document("ListMultipartUploadsResult", "".join(lines)))
 
     def _get_object(self, call: Call) -> Reply:
@@ -408,8 +414,8 @@ KEPT = ("content-type", "cache-control", "content-encoding", "content-dispositio
 
 def checksum_of(algorithm: str, data: bytes) -> str:
     """The checksum as S3 writes it: big-endian, in base64."""
-    if algorithm == "sha256":
-        return base64.b64encode(hashlib.sha256(data).digest()).decode()
+    if algorithm.startswith("sha"):
+        return base64.b64encode(hashlib.new(algorithm, data).digest()).decode()
     value: int = getattr(checksums, algorithm)(data)
     return base64.b64encode(value.to_bytes(BITS[algorithm] // 8, "big")).decode()
 

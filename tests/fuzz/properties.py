@@ -186,7 +186,7 @@ def _check_round_trip(data: bytes) -> None:
     assert [one.text or "" for one in keys] == [text, "other"]
     parts = [_xml.CompletedPart(1, text, ("ChecksumCRC64NVME", text)), _xml.CompletedPart(2, "e")]
     root = ElementTree.fromstring(_xml.complete_document(parts))
-    assert [one.findtext(f"{space}ETag") for one in root] == [f'"{text}"', '"e"']
+    assert [one.findtext(f"{space}ETag") for one in root] == [text, "e"]
     assert root[0].findtext(f"{space}ChecksumCRC64NVME") == text
     if text:
         assert _xml.parse_list_objects_v2(_listing(text)).objects[0].key == text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -18,37 +19,17 @@ FLOORS = [
         "_entity_tags", "_timestamps",
     },
     {
-<<<<<<< HEAD
         "config", "_buffers", "_values", "_views", "_tls", "_exchange", "_exchange_loop", "_uri", "_ranges",
-        "_assembler", "_xml", "_retry", "_checksums", "_http", "_stragglers",
-=======
-        "config", "_buffers", "_values", "_views", "_tls", "_exchange", "_exchange_loop", "_uri", "_ranges", "_assembler", "_xml",
-        "_retry", "_checksums", "_http", "_stragglers", "_proxies",
+        "_assembler", "_xml", "_retry", "_checksums", "_http", "_stragglers", "_proxies",
     },
     {
         "_bytes_view", "_payload", "_credentials", "_shared_settings", "_signing", "_connections", "_drivers",
         "_failures", "_requests",
->>>>>>> requests
     },
-    {"_endpoint_state", "_series", "_attempts", "_client", "_default_service", "_operations"},
+    {"_endpoint_state", "_series", "_attempts", "_client", "_default_service", "_operations", "_listings"},
     {"_workers", "_completion", "_upload", "_intake", "_download", "_many"},
     {"writer", "reader", "objects", "uploads", "client"},
     {"__init__"},
-]  # fmt: skip
-# Neighbours on one floor that may know each other: the later ones the earlier ones.
-ORDER = [
-<<<<<<< HEAD
-    "_redaction", "errors", "_patches",
-    "_kept", "config", "_uri", "_assembler", "_ranges", "_retry", "_checksums", "_xml",
-    "_credentials", "_signing", "_endpoint_state", "_series", "_attempts", "_client", "_default_service", "_operations",
-    "_workers", "_completion", "_upload", "_intake", "_download", "_many", "writer", "reader", "objects", "uploads",
-    "client",
-=======
-    "_redaction", "errors", "_kept", "config", "_uri", "_proxies", "_assembler", "_ranges", "_retry", "_checksums",
-    "_xml", "_credentials", "_failures", "_signing", "_endpoint_state", "_series", "_attempts", "_client",
-    "_default_service", "_operations", "_workers", "_completion", "_upload", "_intake", "_download", "_many", "writer",
-    "reader", "objects", "uploads", "client",
->>>>>>> requests
 ]  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.iterdir() if path.suffix in (".py", ".pyx"))
 
@@ -71,9 +52,12 @@ def imports(path: Path) -> set[str]:
 def test_imports_go_down_only(path: Path) -> None:
     here = path.stem
     for name in imports(path):
-        above, below = floor_of(here), floor_of(name)
-        neighbours = below == above and ORDER.index(name) < ORDER.index(here)
-        assert below < above or neighbours, f"{here} imports {name}"
+        assert floor_of(name) <= floor_of(here), f"{here} imports {name}"
+
+
+def test_no_imports_go_round() -> None:
+    order = list(graphlib.TopologicalSorter({path.stem: imports(path) for path in MODULES}).static_order())
+    assert order[-1] == "__init__"
 
 
 @pytest.mark.parametrize(

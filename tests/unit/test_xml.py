@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s3dlio import _xml
+from s3dlio._entity_tags import EntityTag
 from s3dlio._xml import CompletedPart, ErrorDocument, MalformedResponse
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -111,18 +112,18 @@ def test_a_completion_is_read_with_its_checksums() -> None:
         "<Location>l</Location><ETag>&#34;abc-2&#34;</ETag><ChecksumCRC64NVME>AAAAAAAAAAE=</ChecksumCRC64NVME>"
         "<ChecksumType>FULL_OBJECT</ChecksumType>",
     )
-    assert _xml.parse_complete(body) == ("abc-2", {"ChecksumCRC64NVME": "AAAAAAAAAAE="})
+    assert _xml.parse_complete(body) == (EntityTag("abc-2"), {"ChecksumCRC64NVME": "AAAAAAAAAAE="})
 
 
 @pytest.mark.parametrize("blanks", [b" ", b"\n\n", b" \r\n\t" * 1000])
 def test_white_space_before_a_completion_is_skipped(blanks: bytes) -> None:
     body = blanks + document("CompleteMultipartUploadResult", "<ETag>e</ETag>")
-    assert _xml.parse_complete(body) == ("e", {})
+    assert _xml.parse_complete(body) == (EntityTag("e"), {})
 
 
 def test_white_space_between_declaration_and_completion_is_skipped() -> None:
     body = DECLARATION.encode() + b" " * 500 + b"<CompleteMultipartUploadResult><ETag>e</ETag>"
-    assert _xml.parse_complete(body + b"</CompleteMultipartUploadResult>") == ("e", {})
+    assert _xml.parse_complete(body + b"</CompleteMultipartUploadResult>") == (EntityTag("e"), {})
 
 
 def test_an_error_inside_a_successful_completion_is_found() -> None:
@@ -130,15 +131,31 @@ def test_an_error_inside_a_successful_completion_is_found() -> None:
     assert _xml.parse_complete(body) == ErrorDocument("InternalError", request_id="R")
 
 
-def test_a_completion_without_an_etag_is_malformed() -> None:
-    with pytest.raises(MalformedResponse, match="lacks ETag"):
-        _xml.parse_complete(document("CompleteMultipartUploadResult", "<Key>k</Key>"))
+ODD_TAGS = ["", "<ETag/>", "<ETag> </ETag>", '<ETag>""</ETag>', '<ETag>W/""</ETag>', '<ETag>"a", "b"</ETag>']
+
+
+@pytest.mark.parametrize("tag", ODD_TAGS)
+def test_an_etag_that_cannot_be_read_is_none_and_the_rest_is_read(tag: str) -> None:
+    checksums = {"ChecksumCRC32": "AAAAAA=="}
+    content = f"{tag}<ChecksumCRC32>AAAAAA==</ChecksumCRC32>"
+    assert _xml.parse_complete(document("CompleteMultipartUploadResult", content)) == (None, checksums)
+    assert _xml.parse_copy_part(document("CopyPartResult", content)) == (None, checksums)
+    part = f"<Part><PartNumber>1</PartNumber><Size>7</Size>{content}</Part>"
+    assert _xml.parse_list_parts(document("ListPartsResult", part)).parts == [(1, None, 7, checksums)]
+    contents = f"<Contents><Key>k</Key><Size>7</Size>{tag}</Contents>"
+    assert _xml.parse_list_objects_v2(document("ListBucketResult", contents)).objects == [("k", 7, None, None, None)]
+
+
+def test_a_weak_etag_stays_weak() -> None:
+    result = _xml.parse_complete(document("CompleteMultipartUploadResult", '<ETag>W/"abc-2"</ETag>'))
+    assert isinstance(result, _xml.CompleteResult)
+    assert str(result.etag) == "W/abc-2"
 
 
 @pytest.mark.parametrize("root", ["CopyPartResult", "CopyObjectResult"])
 def test_a_copy_is_read(root: str) -> None:
     body = document(root, '<LastModified>2024-01-02T03:04:05Z</LastModified><ETag>"e"</ETag>')
-    assert _xml.parse_copy_part(body) == ("e", {})
+    assert _xml.parse_copy_part(body) == (EntityTag("e"), {})
 
 
 def test_an_error_inside_a_successful_copy_is_found() -> None:
@@ -146,11 +163,11 @@ def test_an_error_inside_a_successful_copy_is_found() -> None:
 
 
 def test_the_document_of_a_completion_is_what_s3_documents() -> None:
-    parts = [CompletedPart(1, "aa"), CompletedPart(2, "bb", ("ChecksumCRC32", "AAAAAA=="))]
+    parts = [CompletedPart(1, '"aa"'), CompletedPart(2, 'W/"bb"', ("ChecksumCRC32", "AAAAAA=="))]
     assert _xml.complete_document(parts) == (
         b'<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
         b'<Part><PartNumber>1</PartNumber><ETag>"aa"</ETag></Part>'
-        b'<Part><PartNumber>2</PartNumber><ETag>"bb"</ETag><ChecksumCRC32>AAAAAA==</ChecksumCRC32></Part>'
+        b'<Part><PartNumber>2</PartNumber><ETag>W/"bb"</ETag><ChecksumCRC32>AAAAAA==</ChecksumCRC32></Part>'
         b"</CompleteMultipartUpload>"
     )
 
@@ -177,7 +194,7 @@ def test_a_written_completion_reads_back(parts: list[CompletedPart]) -> None:
     for part in root:
         number, etag, *checksum = [(child.tag.removeprefix(f"{{{NAMESPACE}}}"), child.text) for child in part]
         assert (number[0], etag[0]) == ("PartNumber", "ETag")
-        read.append((int(number[1] or ""), (etag[1] or "")[1:-1], checksum[0] if checksum else None))
+        read.append((int(number[1] or ""), etag[1] or "", checksum[0] if checksum else None))
     assert read == parts
 
 
@@ -190,7 +207,10 @@ def test_a_page_of_parts_is_read() -> None:
         "</Part><Part><PartNumber>3</PartNumber><ETag>b</ETag><Size>7</Size></Part>",
     )
     page = _xml.parse_list_parts(body)
-    assert page.parts == [(1, "a", 5242880, {"ChecksumCRC32": "AAAAAA=="}), (3, "b", 7, {})]
+    assert page.parts == [
+        (1, EntityTag("a"), 5242880, {"ChecksumCRC32": "AAAAAA=="}),
+        (3, EntityTag("b"), 7, {}),
+    ]
     assert (page.is_truncated, page.next_marker) == (True, 3)
 
 
@@ -199,7 +219,38 @@ def test_an_upload_without_parts_is_an_empty_page() -> None:
         [],
         False,
         None,
+        None,
+        None,
     )
+
+
+@pytest.mark.parametrize(
+    ("elements", "told"),
+    [
+        ("", (None, None)),
+        ("<ChecksumAlgorithm/><ChecksumType></ChecksumType>", ("", "")),
+        ("<ChecksumAlgorithm>CRC32</ChecksumAlgorithm><ChecksumType>COMPOSITE</ChecksumType>", ("CRC32", "COMPOSITE")),
+        ("<ChecksumType> full_object\n</ChecksumType>", (None, "FULL_OBJECT")),
+    ],
+)
+def test_the_checksums_of_an_upload_are_what_its_pages_tell(elements: str, told: tuple[str | None, str | None]) -> None:
+    page = _xml.parse_list_parts(document("ListPartsResult", elements))
+    assert (page.checksum_algorithm, page.checksum_type) == told
+
+
+@pytest.mark.parametrize("marker", ["", "x", "-1", "1.5", "9" * 5000])
+def test_a_marker_that_is_no_number_is_none(marker: str) -> None:
+    content = f"<NextPartNumberMarker>{marker}</NextPartNumberMarker><IsTruncated>true</IsTruncated>"
+    assert _xml.parse_list_parts(document("ListPartsResult", content))[:3] == ([], True, None)
+
+
+@pytest.mark.parametrize(
+    ("word", "truncated"),
+    [("true", True), (" TRUE\n", True), ("1", True), ("odd", True), ("false", False), ("0", False), ("", False)],
+)
+def test_a_page_that_does_not_clearly_say_to_be_the_last_is_not(word: str, truncated: bool) -> None:
+    body = document("ListPartsResult", f"<IsTruncated>{word}</IsTruncated>")
+    assert _xml.parse_list_parts(body).is_truncated is truncated
 
 
 @pytest.mark.parametrize("size", ["-1", "many", "1.5", "1_0", "9" * 5000, "٣"])
@@ -222,7 +273,7 @@ def test_a_page_of_objects_is_read() -> None:
     )
     page = _xml.parse_list_objects_v2(body)
     modified = datetime(2024, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
-    assert page.objects == [("a&b", 7, "e", modified, "STANDARD")]
+    assert page.objects == [("a&b", 7, EntityTag("e"), modified, "STANDARD")]
     assert page[1:] == (["dir/"], True, "t/+=")
 
 
@@ -256,10 +307,17 @@ def test_an_empty_bucket_is_an_empty_page() -> None:
     assert _xml.parse_list_objects_v2(body) == ([], [], False, None)
 
 
-def test_a_date_that_is_none_is_malformed() -> None:
-    content = "<Contents><Key>k</Key><Size>0</Size><LastModified>yesterday</LastModified></Contents>"
-    with pytest.raises(MalformedResponse, match="LastModified of Contents is 'yesterday'"):
-        _xml.parse_list_objects_v2(document("ListBucketResult", content))
+@pytest.mark.parametrize(
+    "date",
+    ["yesterday", "", "undefined", "0001-01-01T00:00:00Z", "99999999999-01-01T00:00:00Z", "1970-01-01T00:00:00Z"],
+)
+def test_a_date_that_cannot_be_read_is_none_and_the_rest_is_read(date: str) -> None:
+    contents = f"<Contents><Key>k</Key><Size>0</Size><LastModified>{date}</LastModified></Contents>"
+    assert _xml.parse_list_objects_v2(document("ListBucketResult", contents)).objects == [("k", 0, None, None, None)]
+    upload = f"<Upload><Key>k</Key><UploadId>u</UploadId><Initiated>{date}</Initiated></Upload>"
+    assert _xml.parse_list_uploads(document("ListMultipartUploadsResult", upload)).uploads == [("k", "u", None)]
+    bucket = f"<Buckets><Bucket><Name>b</Name><CreationDate>{date}</CreationDate></Bucket></Buckets>"
+    assert _xml.parse_list_buckets(document("ListAllMyBucketsResult", bucket)).buckets == [("b", None)]
 
 
 def test_a_date_without_a_zone_is_in_utc() -> None:
