@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent.parent / "s3dlio"
 FLOORS = [
     {
         "_redaction", "errors", "progress", "_memory", "_kept", "_upload_info", "_forking", "_entity_tags",
-        "_timestamps",
+        "_timestamps", "_control_groups", "_processors",
     },
     {
         "config", "_buffers", "_views", "_tls", "_exchange", "_exchange_loop", "_uri", "_ranges", "_assembler", "_xml",
@@ -29,10 +29,10 @@ FLOORS = [
 ]  # fmt: skip
 # Neighbours on one floor that may know each other: the later ones the earlier ones.
 ORDER = [
-    "_redaction", "errors", "_kept", "config", "_uri", "_assembler", "_ranges", "_retry", "_checksums", "_xml",
-    "_credentials", "_signing", "_endpoint_state", "_series", "_attempts", "_client", "_default_service", "_operations",
-    "_workers", "_completion", "_upload", "_intake", "_download", "_many", "writer", "reader", "objects", "uploads",
-    "client",
+    "_redaction", "errors", "_kept", "_control_groups", "_memory", "_processors", "config", "_uri", "_assembler",
+    "_ranges", "_retry", "_checksums", "_xml", "_credentials", "_signing", "_endpoint_state", "_series", "_attempts",
+    "_client", "_default_service", "_operations", "_workers", "_completion", "_upload", "_intake", "_download", "_many",
+    "writer", "reader", "objects", "uploads", "client",
 ]  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.iterdir() if path.suffix in (".py", ".pyx"))
 
