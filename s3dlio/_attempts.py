@@ -134,10 +134,10 @@ class Attempts:
                         return call.out_of_time()
                     if isinstance(exchange, Response | Failed):
                         return exchange
-                    stale = lease.reused and not fresh and _closed_unused(exchange)
+                    stale = lease.reused and not fresh and _is_stale(exchange)
                     if not stale:
                         return self._conclude(call, request, exchange, lease, scope)
-                    # It may have been taken in before the connection was closed.
+                    # It may have been taken in before the connection was closed, or found to be out of step.
                     call.uncertain += exchange.request_sent
         except TransportError as error:
             return Failed(_connect_failure(error), error)
@@ -160,6 +160,8 @@ class Attempts:
             self._head(request, call.signed, target, lease),
             request.body,
             into=request.into,
+            reused=lease.reused,
+            previous_head=lease.previous_head if self._state.names_answers else None,
             no_body=request.method == "HEAD",
             pause_at_head=request.on_head is not None,
             send_timeout=timeouts.send,
@@ -237,6 +239,8 @@ class Attempts:
             lease.sock,
             self._head(request, call.signed, target, lease),
             request.body,
+            reused=lease.reused,
+            previous_head=lease.previous_head if self._state.names_answers else None,
             pause_at_head=request.on_head is not None,
             send_timeout=timeouts.send,
             first_byte_timeout=timeouts.first_byte,
@@ -307,8 +311,9 @@ class Attempts:
             if outcome == Outcome.UNUSUAL:
                 body, received = self._finish_unusual(call, request, exchange, head, lease, scope)
             elif exchange.reusable:
-                lease.keep()
+                lease.keep(exchange.last_head)
             lease.ended = True
+            self._state.heard(exchange.head_bytes, fresh=not lease.reused)
         except _http.BadResponse as error:
             return Failed(_retry.Failure.GARBAGE, error, sent=exchange.request_sent)
         except OSError as error:
@@ -392,7 +397,9 @@ class Attempts:
                 heads = _series.heads(
                     requests, targets, lease, self._signer, signed.credentials, signed.region, _now(signed), USER_AGENT
                 )
-                series = _series.Series(lease, heads, requests, room, expected, self.settings.timeouts)
+                series = _series.Series(
+                    lease, heads, requests, room, expected, self.settings.timeouts, self._state.names_answers
+                )
                 started = time.monotonic()
                 limits: list[_series.Limit] = []
                 if deadline is not None:
@@ -403,6 +410,7 @@ class Attempts:
                 series.run(scope, limits)
                 done = series.responses
                 if done:
+                    self._state.heard(series.exchange.last_head, fresh=False)
                     self._record_series(requests, done, time.monotonic() - started)
                 return done, self._after_series(requests, series, lease, scope)
         except TransportError as error:
@@ -423,17 +431,16 @@ class Attempts:
             failed.unseen = deadline is None or series.took < deadline
             return failed
         if exchange.outcome == Outcome.COMPLETE and 200 <= exchange.status < 300:
-            # The native series did not count it as one: it came too soon. No body of it is to be had here.
-            error = TransportError("an answer came before its request had gone out")
-            return Failed(_retry.Failure.GARBAGE, error, sent=True)
+            # The native series did not count it as one: its head could not be kept. No body of it is to be had here.
+            return Failed(_retry.Failure.GARBAGE, TransportError("there is no memory for an answer"), sent=True)
         if exchange.outcome == Outcome.COMPLETE and not exchange.status:
             lease.ended = True
             if exchange.reusable:
-                lease.keep()
+                lease.keep(exchange.last_head)
             return None
         request = requests[len(series.responses)]
         result = self._conclude(Call(request, self.settings.policy), request, exchange, lease, scope)
-        if isinstance(result, Failed) and _closed_unused(exchange) and (lease.reused or series.responses):
+        if isinstance(result, Failed) and _is_stale(exchange) and (lease.reused or series.responses):
             result.unseen = True
         return result
 
@@ -532,9 +539,13 @@ def _connect_failure(error: TransportError) -> _retry.Failure:
     return _retry.Failure.CONNECT
 
 
-def _closed_unused(exchange: Exchange) -> bool:
-    """Whether the peer closed the connection without a byte of answer, as one does that had timed out idle."""
-    if exchange.outcome == Outcome.CLOSED_BEFORE_RESPONSE:
+def _is_stale(exchange: Exchange) -> bool:
+    """Whether it failed for what its connection had served before.
+
+    The peer closed it without a byte of answer, as one does that had timed out idle; or what came answers nothing that
+    was asked now.
+    """
+    if exchange.outcome in (Outcome.CLOSED_BEFORE_RESPONSE, Outcome.OUT_OF_STEP):
         return True
     broken = exchange.outcome in (Outcome.SEND_ERROR, Outcome.RECEIVE_ERROR)
     reset = isinstance(exchange.error, OSError) and exchange.error.errno in (errno.EPIPE, errno.ECONNRESET)

@@ -68,6 +68,7 @@ class Lease:
     Attributes:
         sock: the connected, non-blocking socket.
         reused: it had served an exchange before.
+        previous_head: head of the last answer to that; empty where none came.
         ended: the exchange ended, with whatever answer; one that did not is not to be finished by the kernel.
         origin_form_absolute: a plain-HTTP proxy is between: the request target must be absolute.
         proxy: host and port of a proxy that is between; None for none.
@@ -82,12 +83,14 @@ class Lease:
         self.ended = False
         self.sock = connection.sock
         self.reused = reused
+        self.previous_head: bytes = getattr(connection, "s3dlio_last_head", b"") if reused else b""
         self.origin_form_absolute = absolute
         self.proxy = _place(pool)
         self.proxy_headers: dict[str, str] = dict(pool.proxy_headers) if absolute else {}
 
-    def keep(self) -> None:
-        """Says that the exchange ended cleanly, so that the connection may serve again."""
+    def keep(self, last_head: bytes = b"") -> None:
+        """Says that the exchange ended cleanly, by an answer of this head, so that the connection may serve again."""
+        self._connection.s3dlio_last_head = last_head
         self._kept = self.ended = True
 
     def __enter__(self) -> Self:

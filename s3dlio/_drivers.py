@@ -6,6 +6,7 @@ Callers are the exchanges of `_attempts` and `_series`, on worker threads or the
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -14,11 +15,14 @@ import time
 from ._exchange import Exchange
 from ._exchange_loop import ExchangeLoop
 from ._patches import refuse_patches
+from ._processors import usable_processors
 
 log = logging.getLogger("s3dlio")
 
 # Beyond this, threads only share memory bandwidth (measured: two move 10.9 GiB/s on two cores, sixteen 7.3).
 MOST_DRIVERS = 8
+# Seconds until another thread is asked for where none could be had.
+ASK_AGAIN = 1.0
 
 
 class Drivers:
@@ -29,6 +33,7 @@ class Drivers:
         self._count = count
         self._loops: list[ExchangeLoop] = []
         self._threads: list[threading.Thread] = []
+        self._ask_again_at = 0.0
         self._closed = False
 
     @property
@@ -40,7 +45,8 @@ class Drivers:
 
         Raises:
             ValueError: it was handed over already.
-            RuntimeError: the drivers are closed, or no thread can be started.
+            RuntimeError: the drivers are closed, or there is no thread and none can be started.
+            OSError, MemoryError: there is no thread, and what one needs cannot be had.
         """
         with self._lock:
             if self._closed:
@@ -66,15 +72,34 @@ class Drivers:
 
     def _least_loaded(self) -> ExchangeLoop:
         best = min(self._loops, key=lambda loop: loop.load, default=None)
-        if best is not None and (best.load == 0 or len(self._loops) == self._count):
+        if best is None:
+            return self._started()
+        enough = best.load == 0 or len(self._loops) >= self._count
+        if enough or time.monotonic() < self._ask_again_at:
             return best
+        try:
+            return self._started()
+        except (RuntimeError, OSError, MemoryError) as error:
+            # A limit of threads, of memory or of descriptors; or the interpreter exits. One loop drives any number.
+            self._ask_again_at = time.monotonic() + ASK_AGAIN
+            log.info("%d driver threads have to do: %s", len(self._loops), error)
+            return best
+
+    def _started(self) -> ExchangeLoop:
+        """One more loop, with its thread."""
         loop = ExchangeLoop()
         name = f"s3dlio-driver-{len(self._loops)}"
         thread = threading.Thread(target=_drive, args=(loop,), name=name, daemon=True)
-        thread.start()
-        # Only now: an interrupt before this leaves an idle thread, and never a loop without one.
-        self._loops.append(loop)
-        self._threads.append(thread)
+        try:
+            thread.start()
+            self._threads.append(thread)
+            self._loops.append(loop)  # only now: never a loop without a thread
+        except BaseException:
+            if loop not in self._loops:
+                loop.close()
+                with contextlib.suppress(RuntimeError):  # the thread has started all the same, and frees the bell
+                    loop.run()
+            raise
         return loop
 
 
@@ -97,7 +122,7 @@ def drivers() -> Drivers:
     refuse_patches()
     with _lock:
         if _drivers is None or _drivers.closed:
-            _drivers = Drivers(min(os.cpu_count() or 1, MOST_DRIVERS))
+            _drivers = Drivers(min(usable_processors(), MOST_DRIVERS))
         return _drivers
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from . import _retry
 from ._checksums import LADDER
 from ._credentials import Credentials
+from ._exchange import head_field
 from ._failures import Failed, SignedWith
 from ._uri import aws_endpoint
 from .config import RetryPolicy
@@ -70,13 +71,26 @@ class EndpointState:
 
     Attributes:
         clock_offset: seconds that the store's clock is ahead of ours.
+        names_answers: no two answers had the same ``x-amz-request-id``, so that one which has is the same answer.
     """
 
     def __init__(self, renew_credentials: Callable[[Credentials | None], bool]) -> None:
         self._renew_credentials = renew_credentials
         self._regions: dict[str | None, str] = {}
         self._refused: set[str] = set()
+        self._heard: tuple[str, bytes] = ("", b"")
         self.clock_offset = 0.0
+        self.names_answers = True
+
+    def heard(self, head: bytes, fresh: bool) -> None:
+        """Looks at what the store calls an answer, by its head; `fresh`: it is the first one of its connection."""
+        if not self.names_answers:
+            return
+        name, (known, before) = head_field(head, b"x-amz-request-id"), self._heard
+        if name and name == known and (fresh or head != before):
+            self.names_answers = False
+        elif name:
+            self._heard = (name, head)
 
     def algorithm_after(self, name: str | None) -> str | None:
         """The algorithm itself, or the first one after it that the store has not refused; None: no checksum."""

@@ -6,8 +6,8 @@ from s3dlio._tls cimport TlsTransport
 cdef class Exchange:
     cdef State s
     cdef object _sock              # keeps the descriptor open while the loop uses it
-    cdef bint _submittable         # no loop has it, and one may
-    cdef int _bell_process         # whose descriptor `s.bell` is
+    cdef bytes _previous_head      # which the state points into
+    cdef int _bell_process         # whose descriptor `s.bell` is, and whose loop has it
     cdef Py_buffer* _sources       # the requests' memory, held until the exchange has ended
     cdef int _source_count
     cdef Py_buffer _target         # the body's place, likewise
@@ -15,11 +15,13 @@ cdef class Exchange:
     cdef Py_ssize_t _head_length
     cdef TlsTransport _tls         # None for a plain connection
 
-    cdef int _hold(self, bytes head, body, followed_by) except -1
-    cdef int _hold_request(self, bytes head, body) except -1
+    cdef int _hold(self, bytes head, tuple body, list followed_by) except -1
+    cdef int _hold_request(self, head, tuple body) except -1
     cdef int _hold_segment(self, segment) except -1
     cdef int _aim(self, into) except -1
     cdef void _let_go_of_sources(self) noexcept
     cdef void _let_go_of_target(self) noexcept
     cdef void _settle(self) noexcept
+    cdef bint _is_over(self) noexcept
+    cdef bint _is_parents(self) noexcept
     cdef tuple _answer(self, Answer* answer)

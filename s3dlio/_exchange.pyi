@@ -17,6 +17,8 @@ class Outcome(enum.IntEnum):
     CANCELLED = 11
     HEAD_TOO_LARGE = 12
     GARBAGE = 13
+    EARLY_SUCCESS = 14
+    OUT_OF_STEP = 15
 
 def head_field(head: bytes, name: bytes) -> str | None: ...
 def reset_connection(fd: int) -> bool: ...
@@ -31,6 +33,8 @@ class Exchange:
         *,
         into: Any = None,
         followed_by: Sequence[tuple[bytes, Sequence[Any]]] | None = None,
+        reused: bool = False,
+        previous_head: bytes | None = None,
         no_body: bool = False,
         pause_at_head: bool = False,
         send_timeout: float | None = None,
@@ -63,6 +67,8 @@ class Exchange:
     def leftover(self) -> bytes: ...
     @property
     def reusable(self) -> bool: ...
+    @property
+    def last_head(self) -> bytes: ...
     @property
     def submittable(self) -> bool: ...
     @property

@@ -32,47 +32,40 @@ from cpython.pythread cimport (
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
+from s3dlio._atomics cimport published, tell, told
 from s3dlio._exchange_steps cimport (
     CANCELLED,
     COMPLETE,
+    ENDED,
     HEAD_READY,
+    NEW,
+    OUT_OF_STEP,
     PENDING,
-    POLLIN,
-    POLLOUT,
+    QUEUED,
     RECEIVE_ERROR,
     SEND_ERROR,
     UNUSUAL,
     Answer,
     go_on,
-    iovec,
-    now_ns,
     plain_receive,
     plain_send,
-    ring,
 )
 from s3dlio._response_head cimport Head, find_field, scan
+from s3dlio._socket_calls cimport (
+    POLLIN,
+    POLLOUT,
+    dissolve,
+    getpid,
+    iovec,
+    now_ns,
+    ring,
+)
 from s3dlio._tls cimport TlsTransport
 
+from s3dlio.errors import ForkedError
+
 cdef extern from *:
-    """
-    #include <string.h>
-    #include <sys/socket.h>
-    #include <unistd.h>
-
-    static size_t published(const size_t *count) { return __atomic_load_n(count, __ATOMIC_ACQUIRE); }
-
-    /* Dissolves a TCP association: what waits is dropped and the peer is sent a reset (connect(2), AF_UNSPEC). */
-    static int dissolve(int fd) {
-        struct sockaddr nowhere;
-        memset(&nowhere, 0, sizeof nowhere);
-        nowhere.sa_family = AF_UNSPEC;
-        return connect(fd, &nowhere, sizeof nowhere);
-    }
-    """
     int PyThread_acquire_lock_timed(PyThread_type_lock, long long microseconds, int interruptible) nogil
-    int getpid() noexcept nogil
-    int dissolve(int fd) noexcept nogil
-    size_t published(const size_t* count) noexcept nogil
 
 # How long the main thread sleeps between two looks at pending signals, in seconds.
 cdef double SIGNAL_SLICE = 0.1
@@ -101,6 +94,8 @@ class Outcome(enum.IntEnum):
     CANCELLED = 11
     HEAD_TOO_LARGE = 12
     GARBAGE = 13
+    EARLY_SUCCESS = 14
+    OUT_OF_STEP = 15
 
 
 def scan_head(data):
@@ -164,6 +159,9 @@ cdef class Exchange:
             pauses at its head.
         followed_by: makes it a series: (head, body) of further requests, each sent once the answer before it was a
             whole 2xx that left the connection in step; any other ends the series. What was answered is in `answers`.
+        reused: the connection has served other requests; what came on it before this one began is theirs.
+        previous_head: head of the last answer to those, or empty. The same once more is no answer to a further request,
+            where an ``x-amz-request-id`` names it; None where names mean nothing.
         no_body: the answer has no body whatever its head says (HEAD).
         pause_at_head: end with HEAD_READY once the head is there; `continue_into` goes on.
         send_timeout, first_byte_timeout, idle_timeout: seconds without progress; None for no limit.
@@ -174,8 +172,9 @@ cdef class Exchange:
         MemoryError: there is no memory for the list of segments.
     """
 
-    def __cinit__(self, sock, bytes head not None, body, *, into=None, followed_by=None, bint no_body=False,
-                  bint pause_at_head=False, send_timeout=None, first_byte_timeout=None, idle_timeout=None):
+    def __cinit__(self, sock, bytes head not None, body, *, into=None, followed_by=None, bint reused=False,
+                  bytes previous_head=None, bint no_body=False, bint pause_at_head=False, send_timeout=None,
+                  first_byte_timeout=None, idle_timeout=None):
         self.s.bell = -1
         self.s.fd = sock.fileno()
         if self.s.fd < 0:
@@ -186,13 +185,24 @@ cdef class Exchange:
         if isinstance(sock, ssl.SSLSocket):
             self._tls = TlsTransport(sock)
             self._tls.attach(&self.s)
+            self.s.unasked = sock.pending() > 0  # poll would not tell
         self.s.wants = POLLIN | POLLOUT
+        self.s.reused = reused
+        if reused and self.s.unasked:
+            self.s.outcome = OUT_OF_STEP
+        self.s.answers_are_named = previous_head is not None
+        if previous_head is not None:
+            self._previous_head = previous_head
+            self.s.previous = previous_head
+            self.s.previous_length = len(previous_head)
         self.s.no_body = no_body
         self.s.pause = pause_at_head
         self.s.send_timeout = _nanoseconds(send_timeout)
         self.s.first_byte_timeout = _nanoseconds(first_byte_timeout)
         self.s.idle_timeout = _nanoseconds(idle_timeout)
-        self._hold(head, body, followed_by)
+        # Whatever these are, and whatever happens to them meanwhile: what is counted is what is held.
+        further = None if followed_by is None else [(one, tuple(more)) for one, more in followed_by]
+        self._hold(head, tuple(body), further)
         self._head_length = len(head)
         self._aim(into)
         sock.setblocking(False)
@@ -201,7 +211,7 @@ cdef class Exchange:
         if self.s.done == NULL:
             raise MemoryError("no memory for a lock")
         PyThread_acquire_lock(self.s.done, WAIT_LOCK)
-        self.s.open = self._submittable = True
+        tell(&self.s.stage, NEW)
 
     def __dealloc__(self):
         # Nobody else knows the exchange any more; the GIL is held, and no lock is needed.
@@ -217,7 +227,7 @@ cdef class Exchange:
         free(self.s.answers)
         free(self.s.heads)
 
-    cdef int _hold(self, bytes head, body, followed_by) except -1:
+    cdef int _hold(self, bytes head, tuple body, list followed_by) except -1:
         """Exports the requests' memory, which must not move or go before the exchange has ended."""
         cdef bint series = followed_by is not None
         cdef Py_ssize_t requests = 1 + len(followed_by) if series else 1
@@ -247,7 +257,7 @@ cdef class Exchange:
                 self.s.ends[i] = self._source_count
         return 0
 
-    cdef int _hold_request(self, bytes head, body) except -1:
+    cdef int _hold_request(self, head, tuple body) except -1:
         self._hold_segment(head)
         for segment in body:
             self._hold_segment(segment)
@@ -285,27 +295,35 @@ cdef class Exchange:
 
     cdef void _settle(self) noexcept:
         """No loop uses it any more: lets its memory go, but for what a paused one needs. Nothing can fail or wait."""
-        if self.s.open:
+        if told(&self.s.stage) != ENDED:
             return
         if self.s.outcome != HEAD_READY or self.s.ends == NULL:
             self._let_go_of_sources()
         if self.s.outcome != HEAD_READY:
             self._let_go_of_target()
 
+    cdef bint _is_over(self) noexcept:
+        """Whether no loop has it and its outcome stands, which a pause at the head is too."""
+        return told(&self.s.stage) == ENDED
+
+    cdef bint _is_parents(self) noexcept:
+        """Whether a loop of the process has it that this one was forked from."""
+        return told(&self.s.stage) == QUEUED and self._bell_process != getpid()
+
     @property
     def outcome(self):
         """An `Outcome`; PENDING until the exchange has ended."""
-        return Outcome(PENDING) if self.s.open else Outcome(self.s.outcome)
+        return Outcome(self.s.outcome) if self._is_over() else Outcome(PENDING)
 
     @property
     def submittable(self):
         """Whether no loop has it, and one may take it."""
-        return bool(self._submittable)
+        return told(&self.s.stage) == NEW
 
     @property
     def error(self):
         """What is behind SEND_ERROR and RECEIVE_ERROR: an `OSError`, which may be an `ssl.SSLError`; else None."""
-        if self.s.open or self.s.outcome not in (SEND_ERROR, RECEIVE_ERROR):
+        if not self._is_over() or self.s.outcome not in (SEND_ERROR, RECEIVE_ERROR):
             return None
         return OSError(self.s.error, os.strerror(self.s.error)) if self._tls is None else self._tls.failure(&self.s)
 
@@ -314,36 +332,36 @@ cdef class Exchange:
     @property
     def status(self):
         """Status of the answer; 0 where no head came."""
-        return 0 if self.s.open or self.s.head.end <= 0 else self.s.head.status
+        return 0 if not self._is_over() or self.s.head.end <= 0 else self.s.head.status
 
     @property
     def head_bytes(self):
         """The answer's head with its blank line; empty where none came."""
-        if self.s.open or self.s.head.end <= 0:
+        if not self._is_over() or self.s.head.end <= 0:
             return b""
         return PyBytes_FromStringAndSize(self.s.scratch, self.s.head.end)
 
     @property
     def content_length(self):
         """Bytes of the body as announced; -1 where nothing was."""
-        return -1 if self.s.open or self.s.head.end <= 0 else self.s.head.content_length
+        return self.s.head.content_length if self._is_over() and self.s.head.end > 0 else -1
 
     @property
     def body_bytes(self):
         """The body, where it did not go to `into`."""
-        if self.s.open or self.s.spill == NULL:
+        if not self._is_over() or self.s.spill == NULL:
             return b""
         return PyBytes_FromStringAndSize(self.s.spill, self.s.received)
 
     @property
     def answered(self):
         """Requests of a series that were answered by a whole 2xx; it grows while the exchange runs."""
-        return self.s.answered
+        return told(&self.s.answered)
 
     @property
     def answers(self):
         """(status, head, offset in `into`, length) of each answered request of a series; empty while it runs."""
-        if self.s.open:
+        if not self._is_over():
             return []
         return [self._answer(self.s.answers + i) for i in range(self.s.answered)]
 
@@ -354,7 +372,7 @@ cdef class Exchange:
     @property
     def leftover(self):
         """What was read after the head of an UNUSUAL answer, or after the end of a COMPLETE one."""
-        if self.s.open or self.s.outcome not in (UNUSUAL, COMPLETE):
+        if not self._is_over() or self.s.outcome not in (UNUSUAL, COMPLETE):
             return b""
         return PyBytes_FromStringAndSize(
             self.s.scratch + self.s.leftover_at, self.s.scratch_length - self.s.leftover_at
@@ -368,26 +386,37 @@ cdef class Exchange:
     @property
     def sent(self):
         """Bytes of the request's body that have gone out; it grows while the exchange runs."""
-        return max(0, <Py_ssize_t>self.s.sent - self._head_length)
+        return max(0, <Py_ssize_t>published(&self.s.sent) - self._head_length)
 
     @property
     def request_sent(self):
         """Whether the whole request went out."""
-        return bool(self.s.request_sent)
+        return bool(told(&self.s.request_sent))
 
     @property
     def early(self):
-        """Whether the answer came before the request was out."""
-        return bool(self.s.early)
+        """Whether the answer came before the peer had the request; False until the exchange has ended."""
+        return bool(self._is_over() and self.s.early)
 
     @property
     def reusable(self):
         """Whether the exchange left the connection open and in step. What came later is for the lease to see."""
-        if self.s.open or self.s.outcome != COMPLETE or not self.s.request_sent:
+        if not self._is_over() or self.s.outcome != COMPLETE or not self.s.request_sent:
             return False
         if self._tls is not None and self._tls.holds_more():
             return False
-        return not (self.s.head.closes or self.s.head.unusual or self.s.leftover_at < self.s.scratch_length)
+        return not (
+            self.s.early or self.s.head.closes or self.s.head.unusual or self.s.leftover_at < self.s.scratch_length
+        )
+
+    @property
+    def last_head(self):
+        """Head of the answer that came last, the last one of a series included; empty where none came."""
+        cdef Answer* last
+        if not self._is_over() or self.s.head.end > 0 or self.s.answered == 0:
+            return self.head_bytes
+        last = self.s.answers + self.s.answered - 1
+        return PyBytes_FromStringAndSize(self.s.heads + last.head_at, last.head_length)
 
     def wait(self, timeout=None):
         """Sleeps until the exchange has ended and has let go of the caller's memory; signals interrupt the main thread.
@@ -397,6 +426,10 @@ cdef class Exchange:
 
         Returns:
             False if the time was up first.
+
+        Raises:
+            ForkedError: this process was forked while a loop had it, as by a signal handler during the wait: that loop
+                is the parent's, which goes on with it.
         """
         cdef double until = LONGEST_TIMEOUT if timeout is None else timeout
         cdef double started = now_ns() / 1e9
@@ -406,6 +439,8 @@ cdef class Exchange:
         cdef int64_t microseconds
         cdef int acquired = PyThread_acquire_lock(self.s.done, NOWAIT_LOCK)
         while not acquired:
+            if self._is_parents():
+                raise ForkedError("the request belongs to the process that this one was forked from")
             microseconds = <int64_t>(1e6 * max(0, min(left, slice)))
             with nogil:
                 acquired = PyThread_acquire_lock_timed(self.s.done, microseconds, 1) == PY_LOCK_ACQUIRED
@@ -425,32 +460,31 @@ cdef class Exchange:
         Raises:
             ValueError: the exchange does not stand at its head. One that was cancelled meanwhile stays CANCELLED.
         """
-        if self.s.open or self.s.outcome not in (HEAD_READY, CANCELLED):
+        if not self._is_over() or self.s.outcome not in (HEAD_READY, CANCELLED):
             raise ValueError("only an exchange that paused at its head can be continued")
         if self.s.outcome == CANCELLED:
             return
         self._aim(into)
-        PyThread_acquire_lock(self.s.done, NOWAIT_LOCK)
-        self.s.open = self._submittable = True
+        PyThread_acquire_lock(self.s.done, WAIT_LOCK)  # its loop lets it go right after it has told the stage
         self.s.outcome = PENDING
         go_on(&self.s)
+        tell(&self.s.stage, NEW)
 
     def cancel(self):
         """Ends the exchange, from any thread: at once where no loop has it, else as soon as its loop has let go.
 
         Neither depends on the peer. One that has ended stays as it is.
         """
-        self.s.cancelled = True
-        if self.s.bell >= 0 and self._bell_process == getpid():
+        cdef int stage = told(&self.s.stage)
+        tell(&self.s.cancelled, True)
+        if stage == QUEUED and self._bell_process == getpid():
             ring(self.s.bell)
-        elif self.s.bell >= 0 or self._submittable:
+        elif stage != ENDED:
             # Never handed over, or handed over to a thread that a fork has left behind.
-            self._submittable = False
             self.s.outcome = CANCELLED
-            self.s.open = False
-            self.s.bell = -1
+            tell(&self.s.stage, ENDED)
             self._settle()
             PyThread_release_lock(self.s.done)
-        elif not self.s.open and self.s.outcome == HEAD_READY:
+        elif self.s.outcome == HEAD_READY:
             self.s.outcome = CANCELLED
             self._settle()

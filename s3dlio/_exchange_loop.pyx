@@ -10,57 +10,36 @@ import os
 
 from cpython.pythread cimport PyThread_release_lock
 from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.errno cimport EINTR, errno
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, realloc
 
+from s3dlio._atomics cimport add, push, swap, take_all, tell, told
 from s3dlio._exchange cimport Exchange
 from s3dlio._exchange_steps cimport (
     CANCELLED,
+    ENDED,
     HEAD_READY,
+    LOOK,
+    NEW,
     PENDING,
-    POLLIN,
+    QUEUED,
     State,
     check_deadline,
-    now_ns,
-    ring,
     start,
     step,
 )
-
-cdef extern from *:
-    """
-    #include <poll.h>
-    #include <unistd.h>
-
-    /* Empties the bell, be it an eventfd or a pipe. */
-    static void drain(int fd) {
-        char bytes[64];
-        while (read(fd, bytes, sizeof bytes) == (ssize_t)sizeof bytes) {}
-    }
-
-    /* A stack that any thread may push onto and one takes whole. */
-    static void push(void **top, void *item, void **next) {
-        void *old = __atomic_load_n(top, __ATOMIC_RELAXED);
-        do *next = old;
-        while (!__atomic_compare_exchange_n(top, &old, item, 1, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
-    }
-    static void *take_all(void **top) { return __atomic_exchange_n(top, NULL, __ATOMIC_ACQUIRE); }
-    static int add(int *number, int change) { return __atomic_add_fetch(number, change, __ATOMIC_ACQ_REL); }
-    static void set_flag(int *flag) { __atomic_store_n(flag, 1, __ATOMIC_RELEASE); }
-    static int take_flag(int *flag) { return __atomic_exchange_n(flag, 0, __ATOMIC_ACQUIRE); }
-    """
-    ctypedef struct pollfd "struct pollfd":
-        int fd
-        short events
-        short revents
-    int poll(pollfd* fds, unsigned long count, int timeout) noexcept nogil
-    int getpid() noexcept nogil
-    void drain(int fd) noexcept nogil
-    void push(void** top, void* item, void** next) noexcept nogil
-    void* take_all(void** top) noexcept nogil
-    int add(int* number, int change) noexcept nogil
-    void set_flag(int* flag) noexcept nogil
-    int take_flag(int* flag) noexcept nogil
+from s3dlio._socket_calls cimport (
+    POLLIN,
+    close,
+    drain,
+    getpid,
+    now_ns,
+    poll,
+    pollfd,
+    ring,
+    sleep_ns,
+)
 
 cdef int LONGEST_POLL = 1 << 30
 # A batch always has room for this many without asking for memory again.
@@ -69,6 +48,10 @@ cdef Py_ssize_t FIRST_BATCH = 64
 # needs the GIL, for which the others would wait.
 cdef Py_ssize_t MOST_ENDED = 64
 cdef int IDLE_MILLISECONDS = 100
+# So are they as soon as they keep so many bytes of heads and of bodies that had no place, which no account knows of.
+cdef size_t MOST_KEPT = 1 << 20
+# Where poll fails, as for more descriptors than the limit allows, all are tried so often.
+cdef int BLIND_MILLISECONDS = 5
 
 
 cdef class ExchangeLoop:
@@ -83,12 +66,13 @@ cdef class ExchangeLoop:
     cdef Py_ssize_t _active_count
     cdef State** _ended             # their waiters know; the references are still to be let go of
     cdef Py_ssize_t _ended_count
+    cdef size_t _kept               # bytes of theirs
     cdef pollfd* _polls             # the bell, then one for each active state
     cdef Py_ssize_t _room           # of each array
     cdef int _load
-    cdef int _returning             # a flag for the native part
-    cdef bint _running
-    cdef bint _closing
+    cdef int _returning             # these are told
+    cdef int _running
+    cdef int _closing
 
     def __cinit__(self):
         self._pid = getpid()
@@ -103,28 +87,40 @@ cdef class ExchangeLoop:
             os.set_blocking(self._wake_write, False)
 
     def __dealloc__(self):
-        # No thread is in `run`, which holds a reference. What is left here was never closed, or is a parent's.
+        # No thread is in `run`, which holds a reference. What is left here was never driven, or is a parent's.
         cdef Py_ssize_t i
+        cdef bint own = self._pid == getpid()
         self._take_submitted()
         while self._waiting != NULL:
-            Py_DECREF(<Exchange>self._next_waiting().owner)
+            self._abandon(self._next_waiting(), own)
         for i in range(self._active_count):
-            Py_DECREF(<Exchange>self._active[i].owner)
+            self._abandon(self._active[i], own)
         for i in range(self._ended_count):
             Py_DECREF(<Exchange>self._ended[i].owner)
         free(self._active)
         free(self._ended)
         free(self._polls)
+        if own and self._wake_read >= 0:
+            close(self._wake_read)
+            if self._wake_write != self._wake_read:
+                close(self._wake_write)
+
+    cdef void _abandon(self, State* one, bint own) noexcept:
+        if own:
+            one.outcome = CANCELLED
+            tell(&one.stage, ENDED)
+            PyThread_release_lock(one.done)
+        Py_DECREF(<Exchange>one.owner)
 
     @property
     def load(self):
         """Exchanges here, those not yet begun included."""
-        return self._load
+        return told(&self._load)
 
     @property
     def closed(self):
         """Whether `close` has taken effect: `run` returns at once from now on."""
-        return bool(self._closing and self._wake_read < 0)
+        return told(&self._closing) != 0 and self._wake_read < 0
 
     def submit(self, Exchange exchange not None):
         """Takes an exchange over. One that was cancelled before stays CANCELLED.
@@ -133,50 +129,54 @@ cdef class ExchangeLoop:
             ValueError: it was handed over already.
             RuntimeError: the loop is closed, or belongs to the process that this one was forked from.
         """
-        if self._closing or self._pid != getpid():
+        cdef int stage = told(&exchange.s.stage)
+        if told(&self._closing) or self._pid != getpid():
             raise RuntimeError("this exchange loop is closed")
-        if not exchange._submittable:
-            if exchange.s.outcome == CANCELLED:
+        if stage != NEW:
+            if stage == ENDED and exchange.s.outcome == CANCELLED:
                 return
             raise ValueError("the exchange was handed over already")
-        exchange._submittable = False
         exchange.s.bell, exchange._bell_process = self._wake_write, self._pid
         Py_INCREF(exchange)
         add(&self._load, 1)
+        tell(&exchange.s.stage, QUEUED)
         push(&self._submitted, &exchange.s, &exchange.s.next)
         ring(self._wake_write)
 
     def wake(self):
         """Makes `run` return."""
         if self._pid == getpid():
-            set_flag(&self._returning)
+            tell(&self._returning, 1)
             ring(self._wake_write)
 
     def close(self):
-        """Cancels every exchange here and frees the bell; the thread in `run`, if any, does it on its way out."""
-        if self._pid != getpid() or self._closing:
-            return
-        self._closing = True
-        if self._running:
+        """Has the thread in `run`, or the next to be, cancel every exchange here and free the bell; takes no more.
+
+        A loop that no thread ever drives frees it with its memory.
+        """
+        if self._pid == getpid() and not swap(&self._closing, 1):
             self.wake()
-        else:
-            self._shut()
 
     def run(self):
-        """Drives until `wake` or `close` is called or ended exchanges can be let go of, and returns those."""
+        """Drives until `wake` or `close` is called or ended exchanges can be let go of, and returns those.
+
+        Raises:
+            RuntimeError: another thread is in here.
+        """
         cdef list ended
-        if self.closed:
-            return []
-        self._running = True
+        if swap(&self._running, 1):
+            raise RuntimeError("another thread drives this exchange loop")
         try:
+            if self.closed:
+                return []
             with nogil:
                 self._drive()
             ended = self._collect()
+            if told(&self._closing):
+                ended += self._shut()
+            return ended
         finally:
-            self._running = False
-        if self._closing:
-            ended += self._shut()
-        return ended
+            tell(&self._running, 0)
 
     cdef list _collect(self):
         """Lets go of the ended exchanges, and of the memory of those that nobody has waited for."""
@@ -188,6 +188,7 @@ cdef class ExchangeLoop:
             self._ended_count -= 1
             exchange._settle()
             Py_DECREF(exchange)
+        self._kept = 0
         return ended
 
     cdef list _shut(self):
@@ -196,14 +197,15 @@ cdef class ExchangeLoop:
         while True:
             self._accept()
             for i in range(self._active_count):
-                self._active[i].cancelled = True
+                tell(&self._active[i].cancelled, True)
             self._finish_ended()
             ended += self._collect()
             if self._active_count == 0 and self._waiting == NULL:
                 break
-        for fd in {self._wake_read, self._wake_write}:
+        bells = {self._wake_read, self._wake_write}
+        self._wake_read = self._wake_write = -1  # first: whoever rings meanwhile must not ring another's descriptor
+        for fd in bells:
             os.close(fd)
-        self._wake_read = self._wake_write = -1
         return ended
 
     # --- without the GIL ----------------------------------------------------------------------------------
@@ -217,7 +219,7 @@ cdef class ExchangeLoop:
         while True:
             self._accept()
             self._finish_ended()
-            if take_flag(&self._returning) or self._ended_count >= MOST_ENDED:
+            if swap(&self._returning, 0) or self._ended_count >= MOST_ENDED or self._kept >= MOST_KEPT:
                 return
             idle = self._sleep()
             if idle and self._ended_count:
@@ -285,7 +287,7 @@ cdef class ExchangeLoop:
         cdef State* one
         for i in range(self._active_count):
             one = self._active[i]
-            if one.cancelled and (one.outcome == PENDING or one.outcome == HEAD_READY):
+            if told(&one.cancelled) and (one.outcome == PENDING or one.outcome == HEAD_READY):
                 one.outcome = CANCELLED
             if one.outcome == PENDING:
                 self._active[kept] = one
@@ -293,9 +295,9 @@ cdef class ExchangeLoop:
                 continue
             self._ended[self._ended_count] = one
             self._ended_count += 1
+            self._kept += one.scratch_size + one.heads_size + (one.received if one.spill != NULL else 0)
             add(&self._load, -1)
-            one.open = False
-            one.bell = -1
+            tell(&one.stage, ENDED)
             PyThread_release_lock(one.done)
         self._active_count = kept
 
@@ -327,9 +329,17 @@ cdef class ExchangeLoop:
             timeout = IDLE_MILLISECONDS
         ready = poll(self._polls, self._active_count + 1, timeout)
         if ready < 0:
-            for i in range(self._active_count + 1):
-                self._polls[i].revents = 0
+            self._poll_failed(errno, timeout)
         return ready == 0 and timeout == IDLE_MILLISECONDS
+
+    cdef void _poll_failed(self, int error, int timeout) noexcept nogil:
+        """An interrupt says nothing; where poll itself cannot be had (EINVAL, ENOMEM), all are tried after a pause."""
+        cdef Py_ssize_t i
+        cdef short events = 0 if error == EINTR else <short>LOOK
+        for i in range(self._active_count + 1):
+            self._polls[i].revents = events
+        if error != EINTR and timeout != 0:
+            sleep_ns(BLIND_MILLISECONDS * <long>1000000)
 
 
 cdef int _milliseconds_until(int64_t deadline) noexcept nogil:

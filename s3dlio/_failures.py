@@ -57,6 +57,8 @@ _FAILURES = {
     Outcome.IDLE_TIMEOUT: (_retry.Failure.TIMEOUT, "the answer stopped for {idle:g} s"),
     Outcome.HEAD_TOO_LARGE: (_retry.Failure.GARBAGE, "the head of the answer is larger than 64 KiB"),
     Outcome.GARBAGE: (_retry.Failure.GARBAGE, "the answer is not HTTP/1.1"),
+    Outcome.EARLY_SUCCESS: (_retry.Failure.GARBAGE, "the peer answered with success before it had the request"),
+    Outcome.OUT_OF_STEP: (_retry.Failure.GARBAGE, "the answer belongs to an earlier request of the connection"),
 }
 
 
@@ -120,7 +122,8 @@ class Failed:
         error_class = TimeoutError if kind is _retry.Failure.TIMEOUT else TransportError
         error = error_class(text)
         error.__cause__ = exchange.error
-        return cls(kind, error, sent=exchange.request_sent)
+        # A peer that claims success may have taken the request in, however little of it had gone out.
+        return cls(kind, error, sent=exchange.request_sent or exchange.outcome == Outcome.EARLY_SUCCESS)
 
     @classmethod
     def of_answer(cls, head: _http.ResponseHead, body: bytes, sent: bool) -> Failed:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-# Mount point, limit, usage and prefix of the statistics, by hierarchy: 2 and 1.
-_HIERARCHIES = (
-    ("/sys/fs/cgroup", "memory.max", "memory.current", ""),
-    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
-)
+from ._control_groups import groups, lines, number
+
+# Limit, usage and prefix of the statistics, by version of the hierarchy.
+_FILES = {
+    2: ("memory.max", "memory.current", ""),
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+}
 
 
 def available_memory(root: str = "") -> int | None:
@@ -25,11 +27,11 @@ def available_memory(root: str = "") -> int | None:
         root: where ``/proc`` and ``/sys`` are found.
     """
     amounts = []
-    for line in _lines(f"{root}/proc/meminfo"):
+    for line in lines(f"{root}/proc/meminfo"):
         if line.startswith("MemAvailable:"):
             amounts.append(int(line.split()[1]) * 1024)
     for folder, limit, usage_file, prefix in _groups(root):
-        usage = _number(f"{folder}/{usage_file}")
+        usage = number(f"{folder}/{usage_file}")
         if usage is not None:
             amounts.append(limit - usage + _file_cache(folder, prefix))
     return max(min(amounts), 0) if amounts else None
@@ -43,40 +45,17 @@ def memory_limit(root: str = "") -> int:
 
 def _groups(root: str) -> Iterator[tuple[str, int, str, str]]:
     """(folder, limit, usage file, prefix) of the cgroups around this process that are seen and limit its memory."""
-    for line in _lines(f"{root}/proc/self/cgroup"):
-        _, controllers, group = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        mount, limit_file, usage_file, prefix = _HIERARCHIES[1 if controllers else 0]
-        group = group.rstrip("/")
-        while True:  # a limit of any group above holds too
-            folder = f"{root}{mount}{group}"
-            limit = _number(f"{folder}/{limit_file}")
-            if limit is not None:
-                yield folder, limit, usage_file, prefix
-            if not group:
-                break
-            group = group.rpartition("/")[0]
+    for folder, version in groups("memory", root):
+        limit_file, usage_file, prefix = _FILES[version]
+        limit = number(f"{folder}/{limit_file}")
+        if limit is not None:
+            yield folder, limit, usage_file, prefix
 
 
 def _file_cache(folder: str, prefix: str) -> int:
     total = 0
-    for line in _lines(f"{folder}/memory.stat"):
+    for line in lines(f"{folder}/memory.stat"):
         name, _, value = line.partition(" ")
         if name in (f"{prefix}inactive_file", f"{prefix}active_file"):
             total += int(value)
     return total
-
-
-def _number(path: str) -> int | None:
-    text = "".join(_lines(path))
-    return int(text) if text.isdigit() else None
-
-
-def _lines(path: str) -> list[str]:
-    """The lines of a small text file; none where it cannot be read."""
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read().splitlines()
-    except OSError:
-        return []

@@ -120,6 +120,7 @@ class Series:
     Args:
         room: gives bodies their place.
         expected: bytes that the first body is thought to have; 0 where nobody knows.
+        names_answers: the store gives each answer another name.
 
     Attributes:
         exchange: the native series, ended.
@@ -137,6 +138,7 @@ class Series:
         room: Room,
         expected: int,
         timeouts: Timeouts,
+        names_answers: bool,
     ) -> None:
         self._count = len(requests)
         self._room = room
@@ -152,6 +154,8 @@ class Series:
             requests[0].body,
             followed_by=[(head, request.body) for head, request in zip(head_bytes[1:], requests[1:], strict=True)],
             into=self._place(0, expected),
+            reused=lease.reused,
+            previous_head=lease.previous_head if names_answers else None,
             send_timeout=timeouts.send,
             first_byte_timeout=timeouts.first_byte,
             idle_timeout=timeouts.idle,

@@ -207,6 +207,38 @@ class EarlyResponse:
 
 
 @dataclass(frozen=True)
+class EarlySuccess:
+    """A 200 with an ETag, and the checksum that it was told, after `after` bytes of the body; without effect."""
+
+    after: int = AFTER_HEAD
+
+    def __call__(self, turn: Turn) -> None:
+        turn.narrow()
+        turn.read(self.after)
+        told = {name: value for name, value in turn.headers.items() if re.fullmatch(PREFIX + "(crc|sha).*", name)}
+        turn.send(Reply(200, {"ETag": '"0123456789abcdef0123456789abcdef"', **told}))
+
+
+@dataclass(frozen=True)
+class DuplicateDuringNext:
+    """The answer before on this connection once more, after `after` bytes of the body; without effect.
+
+    The first request of a connection is served as it should be.
+    """
+
+    after: int = AFTER_HEAD
+
+    def __call__(self, turn: Turn) -> None:
+        if not turn.link.answered:
+            turn.send(turn.serve())
+            return
+        turn.narrow()
+        turn.read(self.after)
+        turn.link.send(turn.link.answered)
+        turn.read() if turn.seen.whole else turn.linger()
+
+
+@dataclass(frozen=True)
 class DuplicateResponse:
     """The answer twice in one piece: the second belongs to no request."""
 

@@ -423,7 +423,7 @@ def checksum_of(algorithm: str, data: bytes) -> str:
 def error_reply(status: int, code: str, message: str = "as told", headers: Mapping[str, str] | None = None) -> Reply:
     """An error document. Source: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html"""
     names = {"Code": code, "Message": message, "RequestId": "REQUEST", "HostId": "HOST"}
-    told = {"Content-Type": "application/xml", "x-amz-request-id": "REQUEST", "x-amz-id-2": "HOST", **(headers or {})}
+    told = {"Content-Type": "application/xml", "x-amz-id-2": "HOST", **(headers or {})}
     return Reply(status, told, f"<Error>{_elements(names)}</Error>".encode())
 
 

@@ -110,6 +110,7 @@ class Link:
     def __init__(self, sock: socket.socket, number: int, lock: Any) -> None:
         self.sock = sock
         self.number = number
+        self.answered = b""  # the last answer that went out whole
         self._lock = lock
         self._buffer = bytearray()
 
@@ -198,6 +199,7 @@ class Turn:
         self._body = bytearray()
         self._length = int(headers.get("content-length") or 0)
         self._expected = headers.get("expect", "").lower() == "100-continue"
+        self._date = formatdate(usegmt=True)
         seen.whole = not self._length
 
     def read(self, upto: int | None = None) -> bytes:
@@ -232,8 +234,9 @@ class Turn:
     def send(self, reply: Reply) -> None:
         """The whole answer; an answer before the whole request was read ends the connection."""
         self.send_head(reply)
-        if self.method != "HEAD":
-            self.link.send(reply.body)
+        body = b"" if self.method == "HEAD" else reply.body
+        self.link.send(body)
+        self.link.answered = self.head_of(reply) + body
         if not self.seen.whole:
             self.linger()
 
@@ -245,7 +248,7 @@ class Turn:
     def head_of(self, reply: Reply) -> bytes:
         """The head as it goes out, with what an HTTP server adds to the model's headers."""
         length = len(reply.body) if reply.length is None else reply.length
-        told = {"Date": formatdate(usegmt=True), "Server": "scripted"}
+        told = {"Date": self._date, "Server": "scripted", "x-amz-request-id": f"{self.seen.order:016X}"}
         if reply.status not in (204, 304) and "Transfer-Encoding" not in reply.headers:
             told["Content-Length"] = str(length)
         told |= reply.headers

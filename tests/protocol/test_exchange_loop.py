@@ -185,11 +185,13 @@ def test_what_many_threads_submit_at_once_is_done_once_each() -> None:
         for turn in range(40):
             pairs = [socket.socketpair() for _ in range(5)]
             exchanges = []
-            for number, (ours, theirs) in enumerate(pairs):
-                body = b"%d/%d/%d" % (name, turn, number)
-                theirs.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+            for ours, _ in pairs:
                 exchanges.append(Exchange(ours, REQUEST, [], idle_timeout=60))
                 loop.submit(exchanges[-1])
+            for number, (_, theirs) in enumerate(pairs):
+                assert theirs.recv(len(REQUEST)) == REQUEST
+                body = b"%d/%d/%d" % (name, turn, number)
+                theirs.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
             for number, (exchange, (ours, theirs)) in enumerate(zip(exchanges, pairs, strict=True)):
                 assert exchange.wait(60)
                 assert exchange.body_bytes == b"%d/%d/%d" % (name, turn, number)
@@ -270,9 +272,11 @@ def work():
         pairs = [socket.socketpair() for _ in range(16)]
         exchanges = []
         for ours, theirs in pairs:
-            theirs.sendall(answer)
             exchanges.append(Exchange(ours, b"GET / HTTP/1.1\\r\\n\\r\\n", [], idle_timeout=60))
             drivers().submit(exchanges[-1])
+        for ours, theirs in pairs:
+            theirs.recv(100)
+            theirs.sendall(answer)
         for exchange, (ours, theirs) in zip(exchanges, pairs):
             assert exchange.wait(60) and exchange.body_bytes == b"hello"
             ours.close()
@@ -285,9 +289,10 @@ for number in range(20):
     if child == 0:
         gc.collect()
         left, right = socket.socketpair()
-        right.sendall(answer)
         fresh = Exchange(left, b"GET / HTTP/1.1\\r\\n\\r\\n", [])
         drivers().submit(fresh)
+        right.recv(100)
+        right.sendall(answer)
         os._exit(17 if fresh.wait(60) and fresh.body_bytes == b"hello" else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 17
 stop.set()

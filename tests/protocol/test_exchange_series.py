@@ -496,7 +496,7 @@ def test_an_answer_before_its_request_is_out_is_none_of_the_series(peers: Peers)
 
     place = bytearray(500)
     exchange = run(peers.connect(script), [FOUR[0], request(1, bytes(64 * MIB)), FOUR[2]], into=place)
-    assert (exchange.outcome, exchange.status, exchange.answered) == (Outcome.COMPLETE, 200, 1)
+    assert (exchange.outcome, exchange.status, exchange.answered) == (Outcome.EARLY_SUCCESS, 200, 1)
     assert (exchange.early, exchange.reusable, bodies(exchange, place)) == (True, False, [b"one"])
 
 
