@@ -12,7 +12,7 @@ import functools
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ._forking import forks_wait
 
@@ -118,6 +118,21 @@ class Algorithm:
         if len(raw) != self.bits // 8:
             raise ValueError(f"{text!r} is not a {self.s3_name} value: expected base64 of {self.bits // 8} bytes")
         return int.from_bytes(raw, "big")
+
+    def reads(self, text: str) -> bool:
+        """Whether `text` is a value of this algorithm."""
+        try:
+            self.decode(text)
+        except ValueError:
+            return False
+        return True
+
+
+class Checksum(NamedTuple):
+    """A checksum as S3 writes it: the algorithm and the base64 value."""
+
+    algorithm: Algorithm
+    value: str
 
 
 def _algorithm(s3_name: str, bits: int, composite: bool = False) -> Algorithm:

@@ -45,6 +45,7 @@ class Service:
         self._state = EndpointState(self._credentials.renew)
         self._attempts = Attempts(settings, self._credentials, self._signer, self._connections, self._state)
         self._quota = RetryQuota(settings.retries)
+        self.ignores_ranges = False  # learned: the store answers a request for a range with the whole object
         _living.add(self)
 
     def _start_afresh(self) -> None:

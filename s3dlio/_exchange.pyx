@@ -387,6 +387,8 @@ cdef class Exchange:
             return False
         if self._tls is not None and self._tls.holds_more():
             return False
+        if self.s.most and self.s.received < <size_t>max(0, self.s.head.content_length):
+            return False  # cut short
         return not (self.s.head.closes or self.s.head.unusual or self.s.leftover_at < self.s.scratch_length)
 
     def wait(self, timeout=None):
@@ -419,8 +421,12 @@ cdef class Exchange:
         self._settle()
         return True
 
-    def continue_into(self, into):
+    def continue_into(self, into, *, bint cut=False):
         """After HEAD_READY: where the body goes (a writable buffer, or None for `body_bytes`). Submit it again then.
+
+        Args:
+            into: the destination.
+            cut: end once `into` is full, however much of the body there still is; the connection is of no use then.
 
         Raises:
             ValueError: the exchange does not stand at its head. One that was cancelled meanwhile stays CANCELLED.
@@ -430,6 +436,7 @@ cdef class Exchange:
         if self.s.outcome == CANCELLED:
             return
         self._aim(into)
+        self.s.most = self.s.into_size if cut else 0
         PyThread_acquire_lock(self.s.done, NOWAIT_LOCK)
         self.s.open = self._submittable = True
         self.s.outcome = PENDING

@@ -19,20 +19,23 @@ FLOORS = [
     },
     {
         "config", "_buffers", "_views", "_tls", "_exchange", "_exchange_loop", "_uri", "_ranges", "_assembler", "_xml",
-        "_retry", "_checksums", "_http", "_stragglers",
+        "_retry", "_checksums", "_get_response", "_http", "_stragglers",
     },
-    {"_bytes_view", "_payload", "_credentials", "_signing", "_connections", "_drivers", "_failures", "_requests"},
-    {"_endpoint_state", "_series", "_attempts", "_client", "_default_service", "_operations"},
+    {
+        "_bytes_view", "_payload", "_collected", "_credentials", "_signing", "_connections", "_drivers", "_failures",
+        "_requests",
+    },
+    {"_endpoint_state", "_series", "_sending", "_attempts", "_client", "_default_service", "_operations"},
     {"_workers", "_completion", "_upload", "_intake", "_download", "_many"},
     {"writer", "reader", "objects", "uploads", "client"},
     {"__init__"},
 ]  # fmt: skip
 # Neighbours on one floor that may know each other: the later ones the earlier ones.
 ORDER = [
-    "_redaction", "errors", "_kept", "config", "_uri", "_assembler", "_ranges", "_retry", "_checksums", "_xml",
-    "_credentials", "_signing", "_endpoint_state", "_series", "_attempts", "_client", "_default_service", "_operations",
-    "_workers", "_completion", "_upload", "_intake", "_download", "_many", "writer", "reader", "objects", "uploads",
-    "client",
+    "_redaction", "errors", "_kept", "config", "_uri", "_assembler", "_ranges", "_retry", "_checksums",
+    "_get_response", "_xml", "_payload", "_collected", "_credentials", "_signing", "_endpoint_state", "_series",
+    "_sending", "_attempts", "_client", "_default_service", "_operations", "_workers", "_completion", "_upload",
+    "_intake", "_download", "_many", "writer", "reader", "objects", "uploads", "client",
 ]  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.iterdir() if path.suffix in (".py", ".pyx"))
 
