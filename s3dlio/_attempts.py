@@ -301,6 +301,7 @@ class Attempts:
         except _http.BadResponse as error:
             return Failed(_retry.Failure.GARBAGE, error, sent=exchange.request_sent)
         except OSError as error:
+            scope.check()
             if call.left == 0:
                 return call.out_of_time()
             timed_out = isinstance(error, builtins.TimeoutError)

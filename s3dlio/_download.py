@@ -236,9 +236,9 @@ class Download:
 
     def _first_place(self, promise: Promise) -> Any:
         first, place = self._first_length, self._place(0, self._first_length)
-        if promise.length is None or promise.length < first:
+        if promise.length is not None and promise.length < first:
             raise self._unexpected("less of the object than at the first attempt")
-        return FirstBytes(place) if place is not None and promise.length > first else place
+        return place if place is None or promise.length == first else FirstBytes(place)
 
     def _on_bytes(self, count: int) -> None:
         """Computes the checksum of what came of the first response: while it is warm, and while the rest comes."""

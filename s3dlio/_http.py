@@ -73,6 +73,12 @@ class _Collector:
             raise
         self.received += len(data)
 
+    def taken_failure(self) -> BaseException:
+        """What the sink raised, which nothing here may hold once it is raised again: its frames hold this."""
+        failure, self.failure = self.failure, None
+        assert failure is not None
+        return failure
+
     def on_message_complete(self) -> None:
         self.complete = True
 
@@ -139,9 +145,10 @@ def read_rest(
         try:
             parser.feed_data(data)
         except httptools.HttpParserError as error:
-            if collector.failure is not None:
-                raise collector.failure from None
-            raise BadResponse(f"broken response body: {error}") from error
+            if collector.failure is None:
+                raise BadResponse(f"broken response body: {error}") from error
+        if collector.failure is not None:
+            raise collector.taken_failure()
         if collector.complete:
             return
         data = _receive(sock, idle_timeout, cancelled)
