@@ -26,6 +26,7 @@ from ._exchange import Exchange, Outcome
 from ._failures import NOT_SIGNED, Failed, SignedWith
 from ._proxies import ProxyRefusedError
 from ._requests import Cancelled, CancelScope, Request, Response
+from ._sending import Sending
 from ._shared_settings import SharedSettings
 from ._signing import Signer
 from ._stragglers import Pace
@@ -129,81 +130,85 @@ class Attempts:
         try:
             for fresh in (False, True):
                 with self._connections.lease(target.origin, fresh=fresh, check=scope.check, within=call.left) as lease:
-                    exchange = self._exchange(call, target, lease, scope)
-                    if exchange is None:
+                    sending = self._exchange(call, target, lease, scope)
+                    if sending is None:
                         return call.out_of_time()
-                    if isinstance(exchange, Response | Failed):
-                        return exchange
-                    stale = lease.reused and not fresh and _is_stale(exchange)
+                    if isinstance(sending, Response | Failed):
+                        return sending
+                    stale = lease.reused and not fresh and _is_stale(sending.exchange)
                     if not stale:
-                        return self._conclude(call, request, exchange, lease, scope)
+                        return self._conclude(call, sending, lease, scope)
                     # It may have been taken in before the connection was closed, or found to be out of step.
-                    call.uncertain += exchange.request_sent
+                    call.uncertain += sending.exchange.request_sent
         except TransportError as error:
             return Failed(_connect_failure(error), error)
         except _http.BadResponse as error:  # a head that the loop took for one
             return Failed(_retry.Failure.GARBAGE, error, sent=True)
         raise AssertionError("a fresh connection is never stale")
 
+    def _sending(self, call: Call, target: Target, lease: Lease, *, aside: bool = False) -> Sending:
+        """One that has not begun. A GetObject's response pauses at its head, to be judged there."""
+        request, timeouts = call.request, self.settings.timeouts
+        exchange = Exchange(
+            lease.sock,
+            self._head(request, call.signed, target, lease),
+            request.body,
+            reused=lease.reused,
+            previous_head=lease.previous_head if self._state.names_answers else None,
+            no_body=request.method == "HEAD",
+            pause_at_head=request.asked is not None,
+            send_timeout=timeouts.send,
+            first_byte_timeout=timeouts.first_byte,
+            idle_timeout=timeouts.idle,
+        )
+        return Sending(exchange, request, aside=aside)
+
     def _exchange(
         self, call: Call, target: Target, lease: Lease, scope: CancelScope
-    ) -> Exchange | Response | Failed | None:
+    ) -> Sending | Response | Failed | None:
         """One exchange that has ended; None where the call's deadline has passed first.
 
         A `Response` where the exchange lagged behind its like, and a second sending was answered first; a `Failed`
         where that broke after its body's place had been given out.
         """
-        request = call.request
-        timeouts = self.settings.timeouts
-        exchange = Exchange(
-            lease.sock,
-            self._head(request, call.signed, target, lease),
-            request.body,
-            into=request.into,
-            reused=lease.reused,
-            previous_head=lease.previous_head if self._state.names_answers else None,
-            no_body=request.method == "HEAD",
-            pause_at_head=request.on_head is not None,
-            send_timeout=timeouts.send,
-            first_byte_timeout=timeouts.first_byte,
-            idle_timeout=timeouts.idle,
-        )
+        sending = self._sending(call, target, lease)
+        exchange = sending.exchange
         started = time.monotonic()
         scope.enter(exchange)
         try:
-            answer = self._run_beside(call, target, exchange, scope)
+            answer = self._run_beside(call, target, sending, scope)
             if answer is not None:
                 return answer
-            in_time = _run(exchange, call.left)
+            in_time, first_byte = _run(exchange, call.left), time.monotonic() - started
             if exchange.outcome == Outcome.HEAD_READY:
-                in_time = self._receive(call, exchange, time.monotonic() - started)
-            elif exchange.outcome == Outcome.COMPLETE and 200 <= exchange.status < 300 and request.payload:
-                self._pace.record(request.operation, request.payload, time.monotonic() - started, request.payload)
+                in_time = self._receive(call, sending)
+            self._record(sending, first_byte, time.monotonic() - started)
         except BaseException:
             _end(exchange)  # its connection is about to be closed, and its memory to be the caller's again
             raise
         finally:
             scope.leave(exchange)
-        return exchange if in_time or scope.cancelled else None
+        return sending if in_time or scope.cancelled else None
 
-    def _receive(self, call: Call, exchange: Exchange, first_byte: float) -> bool:
-        """Has the body of an answer, whose head is there, put into its place; False where time was up before."""
-        request, head = call.request, _http.parse_head(exchange.head_bytes)
-        good = 200 <= head.status < 300
-        assert request.on_head is not None
-        request.into = request.on_head(head) if good else None
-        exchange.continue_into(request.into)
-        if request.on_bytes is not None and request.into is not None and len(request.into) >= FOLLOWED:
-            in_time = _run_followed(exchange, call, request.on_bytes)
-        else:
-            in_time = _run(exchange, call.left)
-        if good and exchange.outcome == Outcome.COMPLETE:
+    def _receive(self, call: Call, sending: Sending) -> bool:
+        """Has the body of a response, whose head is there, put into its place; False where time was up before."""
+        sending.begin_body()
+        on_bytes, place = call.request.on_bytes, sending.place
+        if on_bytes is not None and place is not None and len(place) >= FOLLOWED:
+            return _run_followed(sending.exchange, call, on_bytes)
+        return _run(sending.exchange, call.left)
+
+    def _record(self, sending: Sending, first_byte: float, seconds: float) -> None:
+        """Remembers how long it took: up to its end where it moved a known amount, else up to its head."""
+        exchange, request = sending.exchange, sending.request
+        if exchange.outcome != Outcome.COMPLETE or not 200 <= exchange.status < 300:
+            return
+        if request.payload:
+            self._pace.record(request.operation, request.payload, seconds, request.payload)
+        elif request.on_head is not None:
             self._pace.record(request.operation, 0, first_byte, exchange.body_received)
-        return in_time
 
-    def _run_beside(
-        self, call: Call, target: Target, exchange: Exchange, scope: CancelScope
-    ) -> Response | Failed | None:
+    def _run_beside(self, call: Call, target: Target, sending: Sending, scope: CancelScope) -> Response | Failed | None:
         """Runs an exchange up to where it lags behind its like, and a second one beside it from then on.
 
         Returns:
@@ -214,62 +219,77 @@ class Attempts:
         patience = self._pace.patience(request.operation, size) if request.may_be_sent_twice else None
         if patience is None or (call.left is not None and call.left < patience):
             return None
-        if _run(exchange, patience, cancel=False) or not self._pace.may_send_twice(request.operation, size):
+        if self._ends_within(patience, sending) or not self._pace.may_send_twice(request.operation, size):
             return None
         log.info("%s lags for %.1f s; it is sent a second time", request.operation, patience)
 
         def still_wanted() -> None:
             scope.check()
-            if exchange.wait(0):
+            if sending.exchange.wait(0):
                 raise TransportError("the first sending has ended")
 
         with (
             contextlib.suppress(TransportError),
             self._connections.lease(target.origin, at_once=True, check=still_wanted, within=call.left) as lease,
         ):
-            return self._race(call, target, exchange, lease, scope)
+            return self._race(call, target, sending, lease, scope)
         return None
 
+    def _ends_within(self, patience: float, sending: Sending) -> bool:
+        """Whether it ends in so many seconds, or comes to its head where its place is not known beforehand."""
+        exchange, until = sending.exchange, time.monotonic() + patience
+        if not _run(exchange, patience, cancel=False):
+            return False
+        if exchange.outcome != Outcome.HEAD_READY or sending.request.into is None:
+            return True
+        sending.begin_body()
+        return _run(exchange, max(0.0, until - time.monotonic()), cancel=False)
+
     def _race(
-        self, call: Call, target: Target, exchange: Exchange, lease: Lease, scope: CancelScope
+        self, call: Call, target: Target, first: Sending, lease: Lease, scope: CancelScope
     ) -> Response | Failed | None:
-        request, timeouts, started = call.request, self.settings.timeouts, time.monotonic()
+        request, exchange = call.request, first.exchange
         # What it receives goes to memory of its own: the place belongs to the first until that has let go of it.
-        second = Exchange(
-            lease.sock,
-            self._head(request, call.signed, target, lease),
-            request.body,
-            reused=lease.reused,
-            previous_head=lease.previous_head if self._state.names_answers else None,
-            pause_at_head=request.on_head is not None,
-            send_timeout=timeouts.send,
-            first_byte_timeout=timeouts.first_byte,
-            idle_timeout=timeouts.idle,
-        )
-        scope.enter(second)
+        second = self._sending(call, target, lease, aside=request.into is not None)
+        scope.enter(second.exchange)
         try:
-            drivers().submit(second)
-            while call.left != 0 and not exchange.wait(RACE_SLICE):
-                if second.wait(0) and request.on_head is not None:
-                    good = second.outcome == Outcome.HEAD_READY and 200 <= second.status < 300
-                    if not good or not _end(exchange):
+            drivers().submit(second.exchange)
+            while call.left != 0:
+                if exchange.wait(RACE_SLICE):
+                    if exchange.outcome != Outcome.HEAD_READY or request.into is None:
                         return None
-                    in_time = self._receive(call, second, time.monotonic() - started)
-                    return self._conclude(call, request, second, lease, scope) if in_time else call.out_of_time()
-                if second.wait(0):
-                    answer = self._conclude(call, replace(request, into=None), second, lease, scope)
-                    place = request.into
-                    if isinstance(answer, Failed) or (place is not None and len(answer.body) > len(place)):
+                    first.begin_body()
+                    drivers().submit(exchange)
+                elif second.exchange.wait(0):
+                    if request.asked is not None and not second.fits():
                         return None
-                    if not _end(exchange):
-                        return None
-                    if place is not None:
-                        place[: len(answer.body)] = answer.body
-                    return replace(answer, body=b"", sent_twice=True)
+                    if second.exchange.outcome == Outcome.HEAD_READY and request.into is not None:
+                        second.begin_body()
+                        drivers().submit(second.exchange)
+                    else:
+                        return self._second(call, exchange, second, lease, scope)
             return None
         finally:
-            _end(second)
-            scope.leave(second)
+            _end(second.exchange)
+            scope.leave(second.exchange)
+
+    def _second(
+        self, call: Call, exchange: Exchange, second: Sending, lease: Lease, scope: CancelScope
+    ) -> Response | Failed | None:
+        """How the second of two sendings ended, once the first was cut short; None where the first counts."""
+        request = call.request
+        if request.on_head is not None:  # from here on the body's place is the second's
+            if not _end(exchange):
+                return None
+            if second.exchange.outcome == Outcome.HEAD_READY and not self._receive(call, second):
+                return call.out_of_time()
+            return self._conclude(call, second, lease, scope)
+        answer = self._conclude(call, second, lease, scope)
+        if isinstance(answer, Failed) or not _end(exchange):
+            return None
+        if request.into is not None:
+            second.copy_to(request.into)
+        return replace(answer, body=b"", sent_twice=True)
 
     def _head(self, request: Request, signed: SignedWith, target: Target, lease: Lease) -> bytes:
         """The request head, signed for now with what the attempt is signed with."""
@@ -296,27 +316,26 @@ class Attempts:
         lines += [f"{name}: {value}" for name, value in headers.items()]
         return "\r\n".join([*lines, "", ""]).encode("ascii")
 
-    def _conclude(
-        self, call: Call, request: Request, exchange: Exchange, lease: Lease, scope: CancelScope
-    ) -> Response | Failed:
+    def _conclude(self, call: Call, sending: Sending, lease: Lease, scope: CancelScope) -> Response | Failed:
         """Turns an ended exchange into an answer or a failure, and gives the connection back if it is clean."""
+        request, exchange = sending.request, sending.exchange
         outcome = exchange.outcome
         if outcome == Outcome.CANCELLED:
             raise Cancelled("the request was cancelled")
         if outcome not in (Outcome.COMPLETE, Outcome.UNUSUAL):
             return Failed.of_exchange(exchange, self.settings)
         try:
-            head = _http.parse_head(exchange.head_bytes)
-            body, received = exchange.body_bytes, exchange.body_received
-            if outcome == Outcome.UNUSUAL:
-                body, received = self._finish_unusual(call, request, exchange, head, lease, scope)
-            elif exchange.reusable:
+            head, response = sending.finish(
+                lease.sock, self.settings.timeouts.idle, lambda: scope.cancelled or call.left == 0
+            )
+            if outcome == Outcome.COMPLETE and exchange.reusable:
                 lease.keep(exchange.last_head)
             lease.ended = True
             self._state.heard(exchange.head_bytes, fresh=not lease.reused)
         except _http.BadResponse as error:
             return Failed(_retry.Failure.GARBAGE, error, sent=exchange.request_sent)
         except OSError as error:
+            scope.check()
             if call.left == 0:
                 return call.out_of_time()
             timed_out = isinstance(error, builtins.TimeoutError)
@@ -324,31 +343,10 @@ class Attempts:
             return Failed(kind, error, sent=exchange.request_sent)
         if head.status == 407:
             return Failed(_retry.Failure.PROXY, ProxyRefusedError.of_status(407, lease.proxy))
-        refused = request.error_in_body and _xml.parse_error(body) is not None
+        refused = request.error_in_body and _xml.parse_error(response.body) is not None
         if 200 <= head.status < 300 and not refused:
-            return Response(head.status, head.headers, body, received, 1, False)
-        return Failed.of_answer(head, body, exchange.request_sent)
-
-    def _finish_unusual(
-        self,
-        call: Call,
-        request: Request,
-        exchange: Exchange,
-        head: _http.ResponseHead,
-        lease: Lease,
-        scope: CancelScope,
-    ) -> tuple[bytes, int]:
-        if request.method == "HEAD" or head.status in (204, 304):
-            return b"", 0
-        ok = 200 <= head.status < 300
-        return _http.read_rest(
-            lease.sock,
-            exchange.head_bytes,
-            exchange.leftover,
-            into=request.into if ok else None,
-            idle_timeout=self.settings.timeouts.idle,
-            cancelled=lambda: scope.cancelled or call.left == 0,
-        )
+            return response
+        return Failed.of_answer(head, response.body, exchange.request_sent)
 
     def series(
         self, requests: Sequence[Request], scope: CancelScope, room: _series.Room, expected: int = 0
@@ -439,7 +437,7 @@ class Attempts:
                 lease.keep(exchange.last_head)
             return None
         request = requests[len(series.responses)]
-        result = self._conclude(Call(request, self.settings.policy), request, exchange, lease, scope)
+        result = self._conclude(Call(request, self.settings.policy), Sending(exchange, request), lease, scope)
         if isinstance(result, Failed) and _is_stale(exchange) and (lease.reused or series.responses):
             result.unseen = True
         return result

@@ -13,7 +13,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from ._forking import forks_wait
 
@@ -145,6 +145,13 @@ class Algorithm:
         except ValueError:
             return None
         return value
+
+
+class Checksum(NamedTuple):
+    """A checksum as S3 writes it: the algorithm and the base64 value."""
+
+    algorithm: Algorithm
+    value: str
 
 
 def _algorithm(s3_name: str, bits: int, composite: bool = False) -> Algorithm:

@@ -53,6 +53,7 @@ class Service:
             settings, self._shared, self._credentials, self._signer, self._connections, self._state
         )
         self._quota = RetryQuota(settings.policy)
+        self.ignores_ranges = False  # learned: the store answers a request for a range with the whole object
         _living.add(self)
 
     def _start_afresh(self) -> None:

@@ -7,18 +7,28 @@ the pool, or is the caller's own. Called by `reader`; it must never return while
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import _checksums, _operations, _workers
 from ._bytes_view import BytesView
+from ._checksums import Checksum
 from ._client import Service
+from ._collected import Bounded, Collected
 from ._failures import Failed
-from ._http import ResponseHead
-from ._operations import Checksum
+from ._get_response import (
+    WHOLE,
+    Asked,
+    Promise,
+    RangeIgnored,
+    UnfitResponse,
+    Version,
+    difference,
+    full_object_checksum,
+    version_told,
+)
 from ._payload import pool
-from ._ranges import Range, auto_chunk, auto_concurrency, parse_content_range, plan_ranges
-from ._requests import Cancelled, CancelScope, Response
+from ._ranges import Range, auto_chunk, auto_concurrency, plan_ranges
+from ._requests import Cancelled, CancelScope, FirstBytes, Response
 from ._uri import Location, format_uri
 from .config import MIB, DownloadSettings
 from .errors import (
@@ -27,11 +37,13 @@ from .errors import (
     ObjectChangedError,
     PreconditionFailedError,
     S3Error,
+    TransportError,
 )
 from .progress import Progress, ProgressEvent
 
-# The first range tells size and version; as large as the largest automatic chunk, it is most small objects whole.
-PROBE = 8 * MIB
+# The first range tells size and version, and the first response is cut short after as many bytes where others bring the
+# rest; as large as the largest automatic chunk.
+FIRST_PART = 8 * MIB
 
 
 class Download:
@@ -59,21 +71,32 @@ class Download:
         self._start = start
         self._length = length
         self._version_id = version_id
-        self._destination = destination
-        self._buffer: Any = None
+        self._lent = destination
         self._progress = progress
         self._before = before
-        self._scope = scope or CancelScope()
-        self._verify = verify and start == 0 and length is None
-        if self._verify:
+        self._outer = scope or CancelScope()
+        self._verifies = verify and start == 0 and length is None
+        if self._verifies:
             _checksums.load()
-        self._etag: str | None = None
-        self._wanted: int | None = None
-        self._total: int | None = None
-        self._expected: Checksum | None = None
+        self._in_one = False
         self._changed = threading.Condition()
-        self._pending: list[Range] = []
         self._crew = _workers.Crew(self._changed)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Nothing is known and nothing has come."""
+        self._scope = CancelScope()
+        self._destination = self._lent
+        self._buffer: Any = None
+        self._version: Version | None = None
+        self._guard: str | None = None
+        self._promise: Promise | None = None
+        self._collected: Collected | None = None
+        self._expected: Checksum | None = None
+        self._wanted: int | None = None
+        self._first_length = 0
+        self._ranging = False
+        self._pending: list[Range] = []
         self._crcs: dict[int, tuple[int, int]] = {}
         self._ahead = (0, 0)
         self._done = self._ranges_done = 0
@@ -81,8 +104,30 @@ class Download:
 
     def run(self) -> int:
         """Fetches everything and returns the number of bytes; the destination holds them."""
+        while True:
+            try:
+                self._outer.enter(self._scope)
+                try:
+                    return self._run()
+                finally:
+                    self._outer.leave(self._scope)
+            except S3Error as error:
+                # Whatever a store makes of ranges, it has the whole object in one response.
+                if error.code != RangeIgnored.code or self._in_one or not self._is_whole:
+                    raise
+                self._service.ignores_ranges = self._in_one = True
+                _workers.log.info("%s: the store ignores ranges; it is read in one response", self._uri)
+            except _InOneResponse:
+                self._in_one = True
+            self._begin()
+
+    @property
+    def _is_whole(self) -> bool:
+        return self._start == 0 and self._length is None
+
+    def _run(self) -> int:
         try:
-            first = self._first()
+            self._first()
             self._crew.join()
         except Cancelled:  # by a range that failed while the first was on its way, or from outside
             self._stop()
@@ -92,8 +137,7 @@ class Download:
             raise
         if self._error is not None:
             raise self._taken_error()
-        if self._verify:
-            self._check(first)
+        self._check()
         return self._wanted or 0
 
     def _taken_error(self) -> BaseException:
@@ -107,119 +151,168 @@ class Download:
         if self._buffer is None:
             return BytesView(b"")
         self._buffer.set_readonly()
-        return BytesView(self._buffer)
+        return BytesView(self._buffer, 0, self._wanted)
 
-    # ------------------------------------------------------------------------------------ the first answer
+    # ---------------------------------------------------------------------------------------- the first response
 
-    def _first(self) -> Range:
-        asked = self._first_range()
+    def _first(self) -> None:
+        before, self._before = self._before, None
         try:
             response = _operations.get_object(
                 self._service,
                 self._location,
-                byte_range=asked,
+                asked=self._asked_first(),
                 version_id=self._version_id,
                 on_head=self._on_head,
-                on_bytes=self._on_bytes if self._verify else None,
+                on_bytes=self._on_bytes if self._verifies else None,
                 cancel=self._scope,
-                before=self._before,
+                before=before,
             )
-        except InvalidRangeError:
-            if self._start == 0 and self._is_empty():
-                self._wanted, self._verify = 0, False
-                return Range(0, 0)
+        except InvalidRangeError as error:
+            if self._start == 0 and self._is_empty(error):
+                self._wanted = 0
+                return
             raise
-        if self._wanted is None or response.body:  # no length was announced: the bytes were collected aside
-            return self._take_collected(response)
-        length = min(response.received, self._wanted)
-        if self._first_length is not None and response.received != self._first_length:
-            raise self._changed_error(f"{response.received} bytes came, {self._first_length} were announced")
-        self._range_done(Range(0, length))
-        return Range(0, length)
+        if self._wanted is None:
+            self._take_collected(response)
+        else:
+            self._range_done(Range(0, response.received))
 
-    _first_length: int | None = None
+    def _asked_first(self) -> Asked:
+        """A whole object is asked for without a range: only such a response tells the object's checksum too."""
+        if self._is_whole:
+            return WHOLE
+        length = self._length
+        if self._settings.range_optimization and not self._in_one:
+            first = self._settings.chunk_size or FIRST_PART
+            length = first if length is None else min(length, first)
+        return Asked(self._start, length, ranged=True, most=self._length)
 
-    def _first_range(self) -> tuple[int, int | None] | None:
-        if self._settings.range_optimization:
-            probe = self._settings.chunk_size or PROBE
-            return self._start, probe if self._length is None else min(self._length, probe)
-        return None if self._start == 0 and self._length is None else (self._start, self._length)
-
-    def _on_head(self, head: ResponseHead) -> memoryview | None:
-        """Learns size and version from the head of the first answer, makes room, and starts the other ranges."""
+    def _on_head(self, promise: Promise) -> Any:
+        """Learns size and version from the head of the first response, makes room, and starts the other ranges."""
         self._ahead = (0, 0)
-        etag = _operations.bare_etag(head.headers.get("etag"))
-        if self._etag is not None and etag != self._etag:
-            raise self._changed_error(f"its ETag was {self._etag} and is {etag}")
-        self._etag = etag
-        if self._expected is None and self._verify:
-            self._expected = _operations.full_object_checksum(head.headers)
-        text = head.headers.get("content-length")
-        if text is None:
-            return None
-        self._first_length = int(text)
-        self._plan(head, self._first_length)
-        return self._place(0, self._first_length)
+        if self._ranging:  # an attempt before this one has started them
+            assert self._version is not None
+            how = difference(self._version, promise.version)
+            if how is not None:
+                raise self._changed_error(how)
+            return self._first_place(promise)
+        self._promise, self._version = promise, promise.version
+        self._guard = None if self._version.tag is None else self._version.tag.if_match
+        self._expected = promise.checksum if self._verifies else None
+        self._wanted = self._wanted_of(promise)
+        if self._wanted is None:
+            if self._lent is not None:
+                return Bounded(self._lent, self._too_long)
+            self._collected = Collected()
+            return self._collected
+        self._first_length = self._first_part(promise, self._wanted)
+        self._make_room(self._wanted)
+        if self._wanted > self._first_length:
+            self._start_ranges(self._first_length, self._wanted)
+        return self._first_place(promise)
+
+    def _wanted_of(self, promise: Promise) -> int | None:
+        """Bytes in all; None where the response does not tell."""
+        if promise.length is None or promise.total is None:
+            if promise.length is not None and promise.length != self._length:
+                raise self._unexpected("a part of the object, and does not tell where that ends")
+            return promise.length
+        end = promise.total if self._length is None else min(self._start + self._length, promise.total)
+        return end - self._start
+
+    def _first_part(self, promise: Promise, wanted: int) -> int:
+        """Bytes that the first response brings; ranges bring what is beyond."""
+        assert promise.length is not None
+        first = promise.length
+        parallel = self._settings.range_optimization and not self._in_one and not self._service.ignores_ranges
+        if self._is_whole and parallel and wanted >= self._settings.range_threshold and promise.identified:
+            first = min(first, self._settings.chunk_size or FIRST_PART)
+        if first < wanted and not promise.identified:
+            if self._in_one:
+                raise self._unexpected("a part of the object, and does not tell of which version")
+            raise _InOneResponse
+        return first
+
+    def _first_place(self, promise: Promise) -> Any:
+        first, place = self._first_length, self._place(0, self._first_length)
+        if promise.length is not None and promise.length < first:
+            raise self._unexpected("less of the object than at the first attempt")
+        return place if place is None or promise.length == first else FirstBytes(place)
 
     def _on_bytes(self, count: int) -> None:
-        """Computes the checksum of what came of the first answer: while it is warm, and while the rest comes."""
+        """Computes the checksum of what came of the first response: while it is warm, and while the rest comes."""
         length, crc = self._ahead
         if self._expected is not None and not self._expected.algorithm.composite:
             self._ahead = count, self._expected.algorithm.update(self._place(length, count - length), crc)
 
-    def _plan(self, head: ResponseHead, first_length: int) -> None:
-        wanted = first_length
-        if head.status == 206:
-            first, last, total = self._content_range(head.headers)
-            if first != self._start or last - first + 1 != first_length or total is None:
-                raise self._out_of_step(f"Content-Range {head.headers.get('content-range')!r}")
-            self._total = total
-            end = total if self._length is None else min(self._start + self._length, total)
-            wanted = end - self._start
-        elif self._start or (self._length is not None and first_length > self._length):
-            raise self._out_of_step("the whole object instead of a range")
-        if self._wanted is not None:  # an attempt before this one has planned
-            return
-        self._make_room(wanted)
-        self._wanted = wanted
-        if wanted > first_length and self._etag and not (self._etag.isascii() and self._etag.isprintable()):
-            raise self._out_of_step(f"the ETag {self._etag!r}, which no If-Match can name")
-        # The answer to a range tells no checksum of the object, even where the range is all of it.
-        if wanted > first_length or (wanted and head.status == 206 and self._verify and self._expected is None):
-            self._start_ranges(first_length, wanted)
-
     def _make_room(self, wanted: int) -> None:
-        if self._destination is not None:
-            if len(self._destination) < wanted:
-                raise ValueError(
-                    f"buffer holds {len(self._destination)} bytes, {self._uri} needs {wanted}; "
-                    "give a larger buffer or a length"
-                )
-        elif wanted:
+        if self._lent is not None:
+            if len(self._lent) < wanted:
+                raise self._too_long(wanted)
+        elif wanted and (self._buffer is None or self._buffer.size != wanted):
+            self._destination = None
             self._buffer = pool().acquire(wanted)
             self._destination = memoryview(self._buffer)
+
+    def _too_long(self, wanted: int) -> Exception:
+        return ValueError(
+            f"buffer holds {len(self._lent or b'')} bytes, {self._uri} needs {wanted}; give a larger buffer or a length"
+        )
 
     def _place(self, offset: int, length: int) -> memoryview | None:
         if self._destination is None:
             return None
         return self._destination[offset : offset + length]
 
-    def _take_collected(self, response: Response) -> Range:
-        """An answer without a length (a proxy's chunked one): its bytes are copied to their place."""
-        body = response.body
-        self._wanted = None
-        self._make_room(len(body))
-        self._wanted = len(body)
-        if body:
-            assert self._destination is not None
-            self._destination[: len(body)] = body
-        return Range(0, len(body))
+    def _is_empty(self, error: InvalidRangeError) -> bool:
+        """Whether a range from the first byte on is refused because there is none."""
+        size = error.object_size
+        if size is None:
+            _, size = _operations.head_with_size(
+                self._service, self._location, version_id=self._version_id, cancel=self._scope
+            )
+        return size == 0
 
-    def _is_empty(self) -> bool:
-        headers = _operations.head_object(
+    # --------------------------------------------------------------------------- a response without a length
+
+    def _take_collected(self, response: Response) -> None:
+        """Takes over the bytes of a response that told no length; only its end has shown how many they are."""
+        assert self._promise is not None
+        received = response.received
+        size = received if self._promise.delimited else self._whole_size(received)
+        if self._lent is not None:
+            self._make_room(size)
+        elif self._collected is not None:
+            self._buffer = self._collected.buffer(None if size == received else size)
+            self._destination = None if self._buffer is None else memoryview(self._buffer)
+        self._wanted = size
+        self._range_done(Range(0, received))
+        if size > received:
+            self._start_ranges(received, size)
+
+    def _whole_size(self, received: int) -> int:
+        """The object's size, after a response that ended with its connection: that may have cut something off."""
+        promise = self._promise
+        assert promise is not None
+        headers, size = _operations.head_with_size(
             self._service, self._location, version_id=self._version_id, cancel=self._scope
         )
-        return headers.get("content-length") == "0"
+        how = difference(promise.version, version_told(headers, size)) if promise.identified else None
+        if how is not None:
+            raise self._changed_error(how)
+        if self._verifies and self._expected is None:
+            self._expected = full_object_checksum(headers)
+        if size is None and self._expected is None:
+            raise self._unexpected("a body that ended with its connection, and nothing tells how long it has to be")
+        if size is None:
+            return received  # the checksum shows whether that is all
+        if size < received:
+            raise self._changed_error(f"{received} bytes came, and it has {size}")
+        if size > received and not promise.identified:
+            raise TransportError(f"GetObject of {self._uri}: the connection ended after {received} of {size} bytes")
+        self._version = promise.version._replace(total=size)
+        return size
 
     # -------------------------------------------------------------------------------------- further ranges
 
@@ -230,12 +323,10 @@ class Download:
             workers = settings.range_concurrency or auto_concurrency(wanted)
         else:
             chunk, workers = wanted, 1
+        self._ranging = True
         self._pending = list(reversed(plan_ranges(wanted, chunk=chunk, start=offset)))
-        tasks: list[Callable[[], None]] = [self._fetch_ranges] * min(workers, len(self._pending))
-        if self._verify and self._expected is None:
-            tasks.append(self._fetch_checksum)
-        for task in tasks:
-            self._crew.start(task)
+        for _ in range(min(workers, len(self._pending))):
+            self._crew.start(self._fetch_ranges)
 
     def _fetch_ranges(self) -> None:
         """A worker's task: ranges, one after the other, until none is left or the download has failed."""
@@ -250,46 +341,25 @@ class Download:
             self._fail(error)
 
     def _fetch(self, wanted: Range) -> None:
-        offset = self._start + wanted.offset
+        offset, length = self._start + wanted.offset, wanted.length
         try:
             response = _operations.get_object(
                 self._service,
                 self._location,
-                byte_range=(offset, wanted.length),
-                if_match=self._etag,
+                asked=Asked(offset, length, True, length, self._version, self._guard is not None),
+                if_match=self._guard,
                 version_id=self._version_id,
-                into=self._place(wanted.offset, wanted.length),
+                into=self._place(wanted.offset, length),
                 cancel=self._scope,
             )
         except PreconditionFailedError as error:
             raise self._changed_error("If-Match failed") from error
         except InvalidRangeError as error:
             raise self._changed_error("it became shorter") from error
-        if response.status != 206:
-            raise self._out_of_step("the whole object instead of a range")
-        first, last, total = self._content_range(response.headers)
-        if total is not None and total != self._total:
-            raise self._changed_error(f"it had {self._total} bytes and has {total}")
-        if (first, last) != (offset, offset + wanted.length - 1) or response.received != wanted.length:
-            raise self._out_of_step(f"Content-Range {response.headers.get('content-range')!r}")
-        if _operations.bare_etag(response.headers.get("etag")) != self._etag:
-            raise self._changed_error("its ETag changed")
-        self._range_done(wanted)
-
-    def _fetch_checksum(self) -> None:
-        """A worker's task beside the ranges: the whole object's checksum.
-
-        A successor's says nothing of the bytes being read, and theirs cannot be asked for any more.
-        """
-        try:
-            headers = _operations.head_object(
-                self._service, self._location, version_id=self._version_id, cancel=self._scope
-            )
-            if _operations.bare_etag(headers.get("etag")) != self._etag:
-                raise self._changed_error("before its checksum was known")
-            self._expected = _operations.full_object_checksum(headers)
-        except BaseException as error:
-            self._fail(error)
+        if response.received < length:  # a store may answer with less than was asked for (RFC 9110, section 15.3.7)
+            with self._changed:
+                self._pending.append(Range(wanted.offset + response.received, length - response.received))
+        self._range_done(Range(wanted.offset, response.received))
 
     def _range_done(self, done: Range) -> None:
         expected = self._expected
@@ -327,59 +397,41 @@ class Download:
 
     # ------------------------------------------------------------------------------------------- the check
 
-    def _check(self, first: Range) -> None:
-        """Compares the bytes with the checksum the store reports for the whole object."""
-        expected, wanted = self._expected, self._wanted
-        if expected is None or wanted is None:
+    def _check(self) -> None:
+        """The bytes are as many as were wanted, and have the checksum that the store reports for the whole object."""
+        wanted, expected = self._wanted or 0, self._expected
+        if self._done != wanted:
+            raise AssertionError(f"{self._done} bytes of {wanted} came")
+        if expected is None:
             return
         algorithm, crc, position = expected.algorithm, 0, 0
-        spans = sorted([(first.offset, first.length), *((r, n) for r, (_, n) in self._crcs.items() if r)])
-        if sum(length for _, length in spans) != wanted:  # some ranges came before the checksum was known
-            spans = [(0, wanted)] if len(self._crcs) == 0 else self._all_spans(wanted)
-        for offset, length in spans:
-            known = self._crcs.get(offset)
-            part = known[0] if known and known[1] == length else self._crc(algorithm, offset, length)
-            crc = part if position == 0 else algorithm.combine(crc, part, length)
-            position += length
+        if algorithm.composite:
+            place = self._place(0, wanted)
+            crc = algorithm.of([] if place is None else [place])
+        else:
+            for offset, (part, length) in sorted(self._crcs.items()):
+                assert offset == position
+                crc = algorithm.combine(crc, part, length) if position else part
+                position += length
         check_whole(self._location, expected, crc)
 
-    def _all_spans(self, wanted: int) -> list[tuple[int, int]]:
-        """Spans that cover everything: the ranges with a known checksum, and the gaps between them."""
-        spans, position = [], 0
-        for offset, (_, length) in sorted(self._crcs.items()):
-            if offset > position:
-                spans.append((position, offset - position))
-            spans.append((offset, length))
-            position = offset + length
-        if position < wanted:
-            spans.append((position, wanted - position))
-        return spans
-
-    def _crc(self, algorithm: Any, offset: int, length: int) -> int:
-        place = self._place(offset, length)
-        crc: int = algorithm.of([] if place is None else [place])
-        return crc
-
     # -------------------------------------------------------------------------------------------- errors
-
-    def _content_range(self, headers: Mapping[str, str]) -> tuple[int, int, int | None]:
-        text = headers.get("content-range", "")
-        try:
-            return parse_content_range(text)
-        except ValueError:
-            raise self._out_of_step(f"Content-Range {text!r}") from None
 
     def _changed_error(self, how: str) -> ObjectChangedError:
         return ObjectChangedError(f"{self._uri} was replaced while it was being read ({how}); read it again")
 
-    def _out_of_step(self, what: str) -> S3Error:
-        return S3Error("GetObject", *self._location, None, "UnexpectedRange", f"the store answered {what}")
+    def _unexpected(self, what: str) -> S3Error:
+        return S3Error("GetObject", *self._location, None, UnfitResponse.code, f"the store answered {what}")
+
+
+class _InOneResponse(Exception):
+    """Nothing tells the version, so that bytes of two responses may not be put together."""
 
 
 def check_whole(location: Location, expected: Checksum, crc: int) -> None:
     """Raises ChecksumMismatchError unless the CRC of an object's bytes is the one that the store reports."""
     algorithm = expected.algorithm
-    if algorithm.encode(crc) != expected.value:
+    if crc != algorithm.decode(expected.value):
         raise ChecksumMismatchError(
             f"{format_uri(*location)}: the bytes that arrived have {algorithm.s3_name} {algorithm.encode(crc)}, "
             f"the store reports {expected.value}"

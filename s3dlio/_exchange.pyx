@@ -405,6 +405,8 @@ cdef class Exchange:
             return False
         if self._tls is not None and self._tls.holds_more():
             return False
+        if self.s.most and self.s.received < <size_t>max(0, self.s.head.content_length):
+            return False  # cut short
         return not (
             self.s.early or self.s.head.closes or self.s.head.unusual or self.s.leftover_at < self.s.scratch_length
         )
@@ -454,8 +456,12 @@ cdef class Exchange:
         self._settle()
         return True
 
-    def continue_into(self, into):
+    def continue_into(self, into, *, bint cut=False):
         """After HEAD_READY: where the body goes (a writable buffer, or None for `body_bytes`). Submit it again then.
+
+        Args:
+            into: the destination.
+            cut: end once `into` is full, however much of the body there still is; the connection is of no use then.
 
         Raises:
             ValueError: the exchange does not stand at its head. One that was cancelled meanwhile stays CANCELLED.
@@ -465,6 +471,7 @@ cdef class Exchange:
         if self.s.outcome == CANCELLED:
             return
         self._aim(into)
+        self.s.most = self.s.into_size if cut else 0
         PyThread_acquire_lock(self.s.done, WAIT_LOCK)  # its loop lets it go right after it has told the stage
         self.s.outcome = PENDING
         go_on(&self.s)

@@ -132,6 +132,7 @@ cdef struct State:
     Head head
     char* into                 # the caller's place for a 2xx body
     size_t into_size
+    size_t most                # bytes of the body after which the exchange is cut short; 0 to take all of it
     char* spill                # ours for any other
     char* place                # the one of the two that is used
     size_t received
@@ -372,6 +373,12 @@ cdef inline void _head_complete(State* s) noexcept nogil:
 
 # --- the body -------------------------------------------------------------------------------------------
 
+cdef inline size_t _wanted(State* s) noexcept nogil:
+    """Bytes of the body that are received."""
+    cdef size_t length = <size_t>s.head.content_length
+    return s.most if s.most and s.most < length else length
+
+
 cdef inline bint _find_place(State* s, size_t length) noexcept nogil:
     if (s.into != NULL or s.ends != NULL) and 200 <= s.head.status < 300:
         s.place = s.into + s.used if length else NULL
@@ -386,7 +393,7 @@ cdef inline bint _find_place(State* s, size_t length) noexcept nogil:
 
 cdef inline void begin_body(State* s) noexcept nogil:
     """Finds the body its place, moves there what came with the head, and stops a sending under way."""
-    cdef size_t length = <size_t>s.head.content_length
+    cdef size_t length = _wanted(s)
     cdef size_t came = s.scratch_length - s.head.end
     if not _find_place(s, length):
         # Between the answers of a series there is time to give the next one another place.
@@ -426,7 +433,7 @@ cdef inline void _spare(State* s, size_t left) noexcept nogil:
 
 
 cdef inline void _step_body(State* s, int events) noexcept nogil:
-    cdef size_t length = <size_t>s.head.content_length
+    cdef size_t length = _wanted(s)
     cdef size_t moved = 0, wanted
     cdef ssize_t n
     while s.received < length:

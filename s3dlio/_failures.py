@@ -15,6 +15,7 @@ from . import _http, _retry, _xml
 from ._credentials import Credentials
 from ._exchange import Exchange, Outcome
 from ._kept import without_traceback
+from ._ranges import parse_unsatisfied_range
 from ._redaction import redacted
 from ._requests import Response
 from ._timestamps import parse_timestamp
@@ -187,6 +188,8 @@ class Failed:
         if self.status is not None:
             error = s3_error(request, self.status, self.code, self.message, self.request_id, self.host_id, attempts)
             error.uncertain, error.elapsed = uncertain, elapsed
+            if isinstance(error, InvalidRangeError):
+                error.object_size = parse_unsatisfied_range(self.headers.get("content-range"))
             return error
         place = "" if request.bucket is None else f" of s3://{request.bucket}/{request.key}"
         part = "" if request.part_number is None else f", part {request.part_number}"

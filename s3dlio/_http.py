@@ -1,7 +1,7 @@
 """Reads HTTP/1.1 response heads with httptools, and finishes in Python the few responses the native loop leaves.
 
-Chunked bodies, bodies without a length and bodies that do not fit their destination end up here, on
-the worker thread that asked. It must never run on a driver thread, because it waits.
+Chunked bodies and bodies without a length end up here, on the worker thread that asked. It judges no response and
+bounds no payload: where the bytes go is its caller's business. It must never run on a driver thread, because it waits.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import select
 import ssl
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import httptools
 
-MAX_SPILLED_BODY = 64 << 20
+# More than any document that S3 sends. Payload has no limit but memory.
+MAX_DOCUMENT = 64 << 20
 # What framing (chunk sizes, extensions, trailers) may take beyond the body: a chunk of one byte takes six.
 MAX_FRAMING = 1 << 20
 FRAMING_PER_BYTE = 8
@@ -39,11 +40,18 @@ class BadResponse(ValueError):
 class _Collector:
     """Takes httptools' callbacks."""
 
-    def __init__(self, sink: Callable[[bytes], None] | None) -> None:
+    def __init__(self, sink: Sink | None) -> None:
         self.headers: dict[str, str] = {}
         self.in_body = False
         self.complete = False
+        self.received = 0
+        self.failure: BaseException | None = None
         self._sink = sink
+
+    @property
+    def delimited(self) -> bool:
+        """Whether the framing shows where the body ends; else that is the end of the connection."""
+        return "content-length" in self.headers or "transfer-encoding" in self.headers
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.in_body:  # trailers say nothing that S3 clients need
@@ -56,8 +64,20 @@ class _Collector:
         self.in_body = True
 
     def on_body(self, data: bytes) -> None:
-        if self._sink is not None:
-            self._sink(data)
+        if self._sink is None or self.complete:  # what follows the body belongs to no request
+            return
+        try:
+            self._sink.append(data)
+        except BaseException as error:  # httptools would tell of it as an error of its own
+            self.failure = error
+            raise
+        self.received += len(data)
+
+    def taken_failure(self) -> BaseException:
+        """What the sink raised, which nothing here may hold once it is raised again: its frames hold this."""
+        failure, self.failure = self.failure, None
+        assert failure is not None
+        return failure
 
     def on_message_complete(self) -> None:
         self.complete = True
@@ -76,8 +96,26 @@ def parse_head(data: bytes) -> ResponseHead:
     return ResponseHead(parser.get_status_code(), collector.headers, parser.should_keep_alive())
 
 
-class BodyTooLong(BadResponse):
-    """The body is longer than its destination, or than any document S3 sends."""
+class Sink(Protocol):
+    """Where a body goes as it comes; `length` counts what it took."""
+
+    length: int
+
+    def append(self, data: bytes, /) -> None: ...
+
+
+class Document:
+    """A body that is a document of S3's, or an error's."""
+
+    def __init__(self) -> None:
+        self.body = bytearray()
+        self.length = 0
+
+    def append(self, data: bytes) -> None:
+        if len(self.body) + len(data) > MAX_DOCUMENT:
+            raise BadResponse(f"the body is longer than the {MAX_DOCUMENT} bytes that any document of S3 has")
+        self.body += data
+        self.length += len(data)
 
 
 def read_rest(
@@ -85,65 +123,39 @@ def read_rest(
     head: bytes,
     leftover: bytes,
     *,
-    into: Any,
+    sink: Sink,
     idle_timeout: float,
     cancelled: Callable[[], bool],
-) -> tuple[bytes, int]:
-    """Reads the body after `head` from a non-blocking socket.
-
-    Returns:
-        The body (empty if it went to `into`) and its length in bytes.
+) -> None:
+    """Reads the body after `head` from a non-blocking socket into `sink`, whose errors are passed on.
 
     Raises:
-        BadResponse: the framing is broken, or larger than any body needs; `BodyTooLong` if that does not fit.
+        BadResponse: the framing is broken, or larger than any body needs.
         OSError: the connection broke; `builtins.TimeoutError` without progress for `idle_timeout` seconds.
         InterruptedError: `cancelled()` became true.
     """
-    spilled = bytearray()
-    target = None if into is None else memoryview(into).cast("B")
-    received = 0
-
-    def sink(data: bytes) -> None:
-        nonlocal received
-        if received + len(data) > (MAX_SPILLED_BODY if target is None else len(target)):
-            raise BodyTooLong(f"the body is longer than the {received + len(data)} bytes there is room for")
-        if target is None:
-            spilled.extend(data)
-        else:
-            target[received : received + len(data)] = data
-        received += len(data)
-
     collector = _Collector(sink)
     parser = httptools.HttpResponseParser(collector)
-    declared = _declared_length(head)
     data = head + leftover
     raw = 0
     while True:
         raw += len(data)
-        if raw > MAX_FRAMING + FRAMING_PER_BYTE * received:
-            raise BadResponse(f"{raw} bytes came that hold only {received} of a body")
+        if raw > MAX_FRAMING + FRAMING_PER_BYTE * collector.received:
+            raise BadResponse(f"{raw} bytes came that hold only {collector.received} of a body")
         try:
             parser.feed_data(data)
         except httptools.HttpParserError as error:
-            raise _root(error) from error
+            if collector.failure is None:
+                raise BadResponse(f"broken response body: {error}") from error
+        if collector.failure is not None:
+            raise collector.taken_failure()
         if collector.complete:
-            return bytes(spilled), received
+            return
         data = _receive(sock, idle_timeout, cancelled)
         if not data:
-            framed = declared or b"chunked" in head.lower()
-            if framed:
+            if collector.delimited:
                 raise ConnectionResetError("the peer closed the connection in the middle of a body")
-            return bytes(spilled), received
-
-
-def _root(error: BaseException) -> Exception:
-    """httptools wraps what a callback raised; the sink's own error is the one to tell."""
-    cause = error.__context__ or error.__cause__
-    return cause if isinstance(cause, BodyTooLong) else BadResponse(f"broken response body: {error}")
-
-
-def _declared_length(head: bytes) -> bool:
-    return b"\r\ncontent-length:" in head.lower()
+            return
 
 
 def _receive(sock: Any, idle_timeout: float, cancelled: Callable[[], bool]) -> bytes:

@@ -15,12 +15,12 @@ from typing import Any, Protocol
 
 from . import _operations, _workers
 from ._bytes_view import BytesView
-from ._checksums import Algorithm, load
+from ._checksums import Algorithm, Checksum, load
 from ._client import Service
-from ._download import Download, check_whole
+from ._download import FIRST_PART, Download, check_whole
 from ._failures import Failed
 from ._kept import without_traceback
-from ._operations import Checksum, Stored
+from ._operations import Stored
 from ._payload import pool
 from ._requests import Cancelled, CancelScope, Response
 from ._upload_info import UploadInfo
@@ -209,6 +209,12 @@ class Gets:
         self._verify = verify
         # Bytes of the object that came last: what the next one is thought to have.
         self._usual = 0
+        # From so many bytes on an object goes alone, in ranges; None for never.
+        self._alone_from: int | None = None
+        if settings.range_optimization:
+            self._alone_from = max(settings.range_threshold, (settings.chunk_size or FIRST_PART) + 1)
+        # What goes alone finds no room among others.
+        self._shared_place = SHARED_PLACE if self._alone_from is None else min(SHARED_PLACE, self._alone_from - 1)
         # Shared places with room left, each with where that begins; a list's ends are atomic.
         self._open: list[tuple[Any, int]] = []
         if verify:
@@ -219,7 +225,7 @@ class Gets:
         return len(self._locations)
 
     def together(self, first: int, most: int) -> int:
-        if self._settings.range_optimization:
+        if self._alone_from is not None and self._usual >= self._alone_from:
             return 0
         if self._usual:
             most = min(most, max(1, SERIES_BYTES // self._usual))
@@ -230,18 +236,25 @@ class Gets:
         responses, rest = _operations.get_objects(
             self._service, self._locations[first:last], self._room, expected, scope
         )
-        if responses and responses[-1].place is not None:
-            buffer, offset = responses[-1].place
-            self._keep_open(buffer, offset + responses[-1].received)
-        if isinstance(rest, Response):
-            responses.append(rest)
-        if responses:
+        if responses and isinstance(responses[-1], Response):
             self._usual = responses[-1].received
+            if responses[-1].place is not None:
+                buffer, offset = responses[-1].place
+                self._keep_open(buffer, offset + responses[-1].received)
+        # Nothing shows that one which ended with its connection is whole: it goes alone, where that is looked into.
+        if isinstance(rest, Response) and rest.promise is not None and rest.promise.delimited:
+            responses.append(rest)
         views = [self._view_or_error(index, response) for index, response in enumerate(responses, first)]
         return views, rest if isinstance(rest, Failed) else None
 
     def _room(self, length: int, remaining: int) -> tuple[Any, int]:
-        """Memory for the next body, and where that is small for those after it, if they are like it."""
+        """Memory for the next body, and where that is small for those after it, if they are like it.
+
+        Raises:
+            GoesAlone: it is to come in parallel ranges.
+        """
+        if self._alone_from is not None and length >= self._alone_from:
+            raise GoesAlone
         if length > SMALL_BODY:
             return pool().acquire(length), 0
         while self._open:
@@ -251,25 +264,27 @@ class Gets:
                 break
             if buffer.size - start >= length:
                 return buffer, start
-        return pool().acquire(max(length, min(SHARED_PLACE, remaining * _aligned(length)))), 0
+        return pool().acquire(max(length, min(self._shared_place, remaining * _aligned(length)))), 0
 
     def _keep_open(self, buffer: Any, used: int) -> None:
         if buffer.size - _aligned(used) >= max(self._usual, PLACE_ALIGNMENT):
             self._open.append((buffer, _aligned(used)))
 
-    def _view_or_error(self, index: int, response: Response) -> BytesView | Exception:
+    def _view_or_error(self, index: int, response: Response | Exception) -> BytesView | Exception:
+        if isinstance(response, Exception):
+            return response
         try:
             return self._view(index, response)
         except Exception as error:
             return without_traceback(error)
 
     def _view(self, index: int, response: Response) -> BytesView:
-        if response.place is None:
-            view = BytesView(response.body)
-        else:
+        assert response.promise is not None
+        view = BytesView(b"")
+        if response.received and response.place is not None:
             buffer, offset = response.place
             view = BytesView(buffer, offset, response.received)
-        expected = _operations.full_object_checksum(response.headers) if self._verify else None
+        expected = response.promise.checksum if self._verify else None
         if expected is not None:
             check_whole(self._locations[index], expected, expected.algorithm.of([view]))
         return view
@@ -278,8 +293,12 @@ class Gets:
         download = Download(
             self._service, self._locations[index], self._settings, verify=self._verify, scope=scope, before=before
         )
-        download.run()
+        self._usual = download.run()
         return download.view()
+
+
+class GoesAlone(Exception):
+    """An object is too large for a series."""
 
 
 def _of_one_bucket(locations: Sequence[Location], first: int, most: int) -> int:

@@ -14,19 +14,31 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from . import _xml
-from ._checksums import ALGORITHMS, Algorithm
+from ._checksums import Algorithm
+from ._checksums import Checksum as Checksum
 from ._client import Service
 from ._endpoint_state import refuses_checksum
 from ._entity_tags import EntityTag, parse_entity_tag
 from ._failures import Failed, s3_error
-from ._http import ResponseHead
+from ._get_response import (
+    WHOLE,
+    Asked,
+    Promise,
+    UnfitResponse,
+    content_length,
+    full_object_checksum,
+    judge,
+    version_told,
+)
 from ._kept import without_traceback
-from ._requests import CancelScope, FailedAttempt, Request, Response
+from ._requests import Cancelled, CancelScope, FailedAttempt, Request, Response
+from ._sending import unfit_error
 from ._series import Room
 from ._uri import Location, format_uri
 from .config import HEADER_FIELDS, MultipartUploadConfig
 from .errors import (
     ChecksumMismatchError,
+    InvalidRangeError,
     NotFoundError,
     PreconditionFailedError,
     S3dlioError,
@@ -56,13 +68,6 @@ class Stored(NamedTuple):
     def bare_etag(self) -> str | None:
         """The ETag as callers get it, without quotes."""
         return None if self.etag is None else str(self.etag)
-
-
-class Checksum(NamedTuple):
-    """A checksum as S3 writes it: the algorithm and the base64 value."""
-
-    algorithm: Algorithm
-    value: str
 
 
 # What stores call a body that has not the checksum which came with it.
@@ -446,31 +451,37 @@ def get_object(
     service: Service,
     location: Location,
     *,
-    byte_range: tuple[int, int | None] | None = None,
+    asked: Asked = WHOLE,
     if_match: str | None = None,
     version_id: str | None = None,
-    on_head: Callable[[ResponseHead], Any] | None = None,
+    on_head: Callable[[Promise], Any] | None = None,
     on_bytes: Callable[[int], None] | None = None,
-    into: Any = None,
+    into: memoryview | None = None,
     cancel: CancelScope | None = None,
     before: Failed | None = None,
 ) -> Response:
-    """GetObject; `byte_range` is (offset, length), with length None for "to the end".
+    """GetObject: the bytes that were asked for, and no others; `Response.promise` is what the response told.
 
     `before` is how the same request failed as one of `get_objects`.
+
+    Raises:
+        S3Error: the store refused, or answered something else.
+        ObjectChangedError: the bytes are not of the version that `asked` names.
     """
     headers = {"x-amz-checksum-mode": "ENABLED"}
-    if byte_range is not None:
-        offset, length = byte_range
-        headers["range"] = f"bytes={offset}-" + ("" if length is None else str(offset + length - 1))
+    if asked.ranged:
+        headers["range"] = f"bytes={asked.offset}-" + (
+            "" if asked.length is None else str(asked.offset + asked.length - 1)
+        )
     if if_match is not None:
-        headers["if-match"] = f'"{if_match}"'
+        headers["if-match"] = if_match
     request = Request(
         "GetObject",
         "GET",
         *location,
         query=_version(version_id),
         headers=headers,
+        asked=asked,
         on_head=on_head,
         on_bytes=on_bytes,
         into=into,
@@ -480,12 +491,26 @@ def get_object(
 
 def get_objects(
     service: Service, locations: Sequence[Location], room: Room, expected: int, cancel: CancelScope
-) -> tuple[list[Response], Response | Failed | None]:
-    """GetObject of small objects of one bucket, one after the other on one connection; see `Service.call_series`."""
+) -> tuple[list[Response | Exception], Response | Failed | None]:
+    """GetObject of small objects of one bucket, one after the other on one connection; see `Service.call_series`.
+
+    Returns:
+        The first responses, an exception for one that is not what was asked for, and what came of the next.
+    """
     requests = [
-        Request("GetObject", "GET", *location, headers={"x-amz-checksum-mode": "ENABLED"}) for location in locations
+        Request("GetObject", "GET", *location, headers={"x-amz-checksum-mode": "ENABLED"}, asked=WHOLE)
+        for location in locations
     ]
-    return service.call_series(requests, cancel, room, expected)
+    responses, rest = service.call_series(requests, cancel, room, expected)
+    return [_judged(request, response) for request, response in zip(requests, responses, strict=False)], rest
+
+
+def _judged(request: Request, response: Response) -> Response | Exception:
+    try:
+        response.promise = judge(WHOLE, response.status, response.headers)
+    except UnfitResponse as error:
+        return without_traceback(unfit_error(request, response.status, error))
+    return response
 
 
 def head_object(
@@ -495,6 +520,50 @@ def head_object(
     headers = {"x-amz-checksum-mode": "ENABLED"}
     request = Request("HeadObject", "HEAD", *location, query=_version(version_id), headers=headers)
     return service.call(request, cancel).headers
+
+
+def head_with_size(
+    service: Service, location: Location, *, version_id: str | None = None, cancel: CancelScope | None = None
+) -> tuple[Mapping[str, str], int | None]:
+    """The object's headers and its size in bytes.
+
+    Where HeadObject does not tell the size, a GetObject of its first byte is asked for; None where that does not tell
+    it either, or is of another version.
+    """
+    headers = head_object(service, location, version_id=version_id, cancel=cancel)
+    size = content_length(headers)
+    if size is not None:
+        return headers, size
+    version = version_told(headers, None)
+    if_match = version.tag.if_match if version.tag is not None else None
+    told = version if version.tag is not None or version.modified is not None else None
+    asked = Asked(0, 1, ranged=True, version=told, guarded=if_match is not None)
+    try:
+        get_object(
+            service, location, asked=asked, if_match=if_match, version_id=version_id, on_head=_stop_at_head,
+            cancel=cancel,
+        )  # fmt: skip
+    except _Seen as seen:
+        return headers, seen.total
+    except InvalidRangeError as error:  # an empty object has no first byte
+        return headers, error.object_size
+    except Cancelled:
+        raise
+    except S3dlioError as error:
+        log.info("the size of %s stays unknown: %s", format_uri(*location), error)
+    return headers, None
+
+
+class _Seen(Exception):
+    """The head told what was to be known; no body is wanted."""
+
+    def __init__(self, total: int | None) -> None:
+        super().__init__()
+        self.total = total
+
+
+def _stop_at_head(promise: Promise) -> None:
+    raise _Seen(promise.total)
 
 
 def parsed(request: Request, response: Response, parse: Callable[[bytes], T]) -> T:
@@ -522,22 +591,11 @@ def _version(version_id: str | None) -> list[tuple[str, str]]:
     return [] if version_id is None else [("versionId", version_id)]
 
 
-def full_object_checksum(headers: Mapping[str, str]) -> Checksum | None:
-    """The checksum of the whole object that an answer reports, or None.
-
-    A composite one (of a multipart object's parts) ends in ``-N`` and says nothing about the bytes in a row.
-    """
-    if headers.get("x-amz-checksum-type", "FULL_OBJECT") != "FULL_OBJECT":
-        return None
-    for algorithm in ALGORITHMS.values():
-        value = algorithm.told(headers.get(algorithm.header))
-        if value is not None and "-" not in value:
-            return Checksum(algorithm, value)
-    return None
-
-
 def reported_checksum(headers: Mapping[str, str], algorithm: Algorithm | None) -> str | None:
-    """What an answer reports of the object by this algorithm, of the kind that `Algorithm.of_parts` gives; or None."""
+    """What a response reports of the object by this algorithm, of the kind that `Algorithm.of_parts` gives; or None.
+
+    A value that cannot be read is unknown: it differs from nothing.
+    """
     if algorithm is None or headers.get("x-amz-checksum-type", algorithm.kind).upper() != algorithm.kind:
         return None
     return of_kind(algorithm, algorithm.told(headers.get(algorithm.header)))

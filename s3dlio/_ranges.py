@@ -37,6 +37,8 @@ AUTOMATIC = (
 
 # RFC 9110, section 14.4; 19 digits hold every 64-bit length and keep int() cheap on hostile input.
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)", re.IGNORECASE)
+# Of a 416: how long the object is that the range lies beyond.
+_UNSATISFIED = re.compile(r"bytes \*/([0-9]{1,19})", re.IGNORECASE)
 
 
 def plan_ranges(size: int, *, chunk: int, start: int = 0) -> list[Range]:
@@ -85,3 +87,12 @@ def parse_content_range(text: str) -> tuple[int, int, int | None]:
     if last < first or (total is not None and last >= total):
         raise ValueError(f"Content-Range {text!r} contradicts itself")
     return first, last, total
+
+
+def parse_unsatisfied_range(text: str | None) -> int | None:
+    """The object's size in the Content-Range of a 416, ``bytes */size``; None where it does not say.
+
+    Source: RFC 9110, section 14.4
+    """
+    match = _UNSATISFIED.fullmatch((text or "").strip())
+    return None if match is None else int(match[1])

@@ -8,9 +8,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from ._http import ResponseHead
+from ._get_response import Asked, Promise
 from .errors import WriterClosedError
 
 # Larger answers are not collected aside (`_exchange` leaves them to Python).
@@ -73,16 +73,25 @@ class CancelScope:
             self.check()
 
 
+class FirstBytes(NamedTuple):
+    """A destination for as much of a body as it holds: the exchange is cut short there."""
+
+    place: memoryview
+
+
 @dataclass(slots=True)
 class Request:
     """One S3 request. `body` segments are sent as they lie, and again at every retry.
 
     Attributes:
-        on_head: given the head of a 2xx answer before its body is read, returns where the body goes
-            (a writable buffer) or None to have it as bytes; called once per attempt.
+        asked: of a GetObject, what its response is judged against before its body has a destination; the body of such
+            a response goes to `into`, to what `on_head` returns, or to pooled memory, and never into `Response.body`.
+        on_head: given what the judged head of a GetObject's response promises, before its body is read, returns where
+            the body goes: a writable view of that length, `FirstBytes`, something to append to where the length is
+            not known, or None where the body is empty; called once per attempt.
         on_bytes: told meanwhile how many bytes of a large body are in the place that `on_head` gave, by the thread that
             waits for them; an attempt after the first begins anew.
-        into: a writable buffer for a 2xx body whose place is known beforehand.
+        into: a writable view for the body of a GetObject's response, where its destination is known beforehand.
         error_in_body: the store may begin its answer with 200 before it knows the outcome.
         settled: asked after a failed attempt where it, or one before it, may have taken effect: whether it is known to
             have done so. The answer is then one of status 0.
@@ -97,8 +106,9 @@ class Request:
     query: Sequence[tuple[str, str]] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Sequence[Any] = ()
-    into: Any = None
-    on_head: Callable[[ResponseHead], Any] | None = None
+    asked: Asked | None = None
+    into: memoryview | None = None
+    on_head: Callable[[Promise], Any] | None = None
     on_bytes: Callable[[int], None] | None = None
     error_in_body: bool = False
     settled: Callable[[FailedAttempt], bool] | None = None
@@ -131,8 +141,8 @@ class Request:
 class Response:
     """A 2xx answer, or status 0 for a request whose effect was found otherwise. `received` counts body bytes
     wherever they went; `uncertain` counts earlier attempts of the same request that may have taken effect,
-    `sent_twice` that another sending of it was cut short, and `place` in which buffer, at which offset, the body of
-    an answer of a series lies."""
+    `sent_twice` that another sending of it was cut short, `promise` is what the judged head of a GetObject's response
+    says, and `place` in which buffer, at which offset, the body lies, where the request named no destination."""
 
     status: int
     headers: Mapping[str, str]
@@ -142,3 +152,4 @@ class Response:
     uncertain: int
     sent_twice: bool = False
     place: tuple[Any, int] | None = None
+    promise: Promise | None = None

@@ -204,7 +204,13 @@ class PreconditionFailedError(S3Error):
 
 
 class InvalidRangeError(S3Error):
-    """The range begins at or past the end of the object (416)."""
+    """The range begins at or past the end of the object (416).
+
+    Attributes:
+        object_size: bytes of the object, where the store told; else None.
+    """
+
+    object_size: int | None = None
 
 
 class ThrottledError(S3Error):

@@ -10,9 +10,12 @@ from typing import Any, Literal
 
 from . import _operations
 from ._default_service import ClientLike, service_of
+from ._entity_tags import parse_entity_tag
+from ._get_response import full_object_checksum
 from ._many import Batch, Puts
 from ._payload import flat_view
 from ._requests import CancelScope
+from ._timestamps import parse_timestamp
 from ._upload_info import UploadInfo
 from ._uri import format_uri, parse_uri
 from .config import check_integer
@@ -26,9 +29,9 @@ class ObjectInfo:
 
     Attributes:
         uri: ``s3://bucket/key``.
-        size: bytes.
-        etag: without quotes.
-        last_modified: aware datetime, or None where the store does not say.
+        size: bytes; None where neither HeadObject nor a GetObject of the first byte tells.
+        etag: without quotes, a weak one with its ``W/``; None where the store tells none that can be read.
+        last_modified: aware datetime in UTC, or None where the store does not say.
         content_type: as stored, or None.
         metadata: user metadata, names in lower case.
         checksum: base64 of the full-object checksum, or None.
@@ -37,8 +40,8 @@ class ObjectInfo:
     """
 
     uri: str
-    size: int
-    etag: str
+    size: int | None
+    etag: str | None
     last_modified: datetime | None
     content_type: str | None
     metadata: Mapping[str, str]
@@ -150,23 +153,20 @@ def _pair(item: Any, index: int) -> tuple[str, Any]:
 
 
 def stat(uri: str, *, version_id: str | None = None, client: ClientLike | None = None) -> ObjectInfo:
-    """What the store says about an object (HeadObject).
+    """What the store says about an object (HeadObject). What it does not say, or what cannot be read, is None.
 
     Raises:
         NotFoundError: there is no such object.
     """
-    from email.utils import parsedate_to_datetime  # 10 ms
-
     location = parse_uri(uri)
-    headers = _operations.head_object(service_of(client), location, version_id=version_id)
-    checksum = _operations.full_object_checksum(headers)
-    modified = headers.get("last-modified")
+    headers, size = _operations.head_with_size(service_of(client), location, version_id=version_id)
+    checksum, tag = full_object_checksum(headers), parse_entity_tag(headers.get("etag"))
     prefix = "x-amz-meta-"
     return ObjectInfo(
         uri=format_uri(*location),
-        size=int(headers.get("content-length", "0")),
-        etag=_operations.bare_etag(headers.get("etag")),
-        last_modified=None if modified is None else parsedate_to_datetime(modified),
+        size=size,
+        etag=None if tag is None else str(tag),
+        last_modified=parse_timestamp(headers.get("last-modified")),
         content_type=headers.get("content-type"),
         metadata={name.removeprefix(prefix): text for name, text in headers.items() if name.startswith(prefix)},
         checksum=None if checksum is None else checksum.value,

@@ -104,6 +104,19 @@ class ResetResponse:
 
 
 @dataclass(frozen=True)
+class CloseResponse:
+    """The end of the stream once `at` bytes of the answer's body have gone."""
+
+    at: int = AFTER_HEAD
+
+    def __call__(self, turn: Turn) -> None:
+        reply = turn.serve()
+        turn.send_head(reply)
+        turn.link.send(reply.body[: self.at])
+        turn.close()
+
+
+@dataclass(frozen=True)
 class LostResponse:
     """The request takes effect, but its answer is lost: closes, or does `then` instead."""
 

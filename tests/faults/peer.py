@@ -78,9 +78,12 @@ class Seen:
 Behaviour = Callable[["Turn"], None]
 
 
+NO_RANGE = -1
+
+
 @dataclass(frozen=True)
 class Rule:
-    """Which requests a behaviour answers; what is None matches everything."""
+    """Which requests a behaviour answers; what is None matches everything, an offset of NO_RANGE whole objects."""
 
     operation: str | None = None
     part: int | None = None
@@ -91,12 +94,12 @@ class Rule:
 
     def matches(self, seen: Seen) -> bool:
         named = all(
-            wanted is None or wanted == getattr(seen, name)
-            for name, wanted in [
-                ("operation", self.operation),
-                ("part", self.part),
-                ("offset", self.offset),
-                ("key", self.key),
+            wanted is None or wanted == found
+            for found, wanted in [
+                (seen.operation, self.operation),
+                (seen.part, self.part),
+                (NO_RANGE if seen.offset is None else seen.offset, self.offset),
+                (seen.key, self.key),
             ]
         )
         if self.attempt is None or not named:

@@ -14,6 +14,7 @@ from peer import Behaviour, Peer, Rule, Turn
 import s3dlio
 from s3dlio import Client
 from s3dlio._attempts import FOLLOWED
+from s3dlio._get_response import WHOLE
 from s3dlio._requests import Request
 
 DATA = random.Random(31).randbytes(FOLLOWED + MIB + 123)
@@ -62,7 +63,7 @@ def test_what_is_told_is_in_its_place_and_begins_anew_with_each_attempt(peer: Pe
         assert place[:count] == DATA[:count]
         attempts[-1].append(count)
 
-    request = Request(GET, "GET", "b", "k", on_head=begin, on_bytes=look)
+    request = Request(GET, "GET", "b", "k", asked=WHOLE, on_head=begin, on_bytes=look)
     assert client._service.call(request).received == len(DATA)
     assert place == DATA
     first, second = attempts
@@ -77,7 +78,8 @@ def test_a_smaller_body_is_not_followed(peer: Peer, client: Client, length: int)
     peer.store.put("b", "small", DATA[:length])
     peer.play(Rule(GET, do=Drip(pieces=3, pause=0.2)))
     told: list[int] = []
-    request = Request(GET, "GET", "b", "small", on_head=lambda _: memoryview(bytearray(length)), on_bytes=told.append)
+    place = memoryview(bytearray(length))
+    request = Request(GET, "GET", "b", "small", asked=WHOLE, on_head=lambda _: place, on_bytes=told.append)
     client._service.call(request)
     assert told == []
 
@@ -107,7 +109,7 @@ def test_after_an_interrupt_meanwhile_nobody_writes_into_the_place(peer: Peer, c
         if count:
             raise KeyboardInterrupt
 
-    request = Request(GET, "GET", "b", "k", on_head=lambda _: memoryview(place), on_bytes=interrupted)
+    request = Request(GET, "GET", "b", "k", asked=WHOLE, on_head=lambda _: memoryview(place), on_bytes=interrupted)
     with pytest.raises(KeyboardInterrupt):
         client._service.call(request)
     left = bytes(place)

@@ -16,7 +16,7 @@ from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 from model import Call
-from peer import Behaviour, Peer, Rule, Turn
+from peer import NO_RANGE, Behaviour, Peer, Rule, Turn
 from scripted import EXTENT, TALLY, Counted, bytes_at, connect, write_tally
 
 import s3dlio
@@ -110,17 +110,13 @@ class ReaderMachine(RuleBasedStateMachine):
         size=sizes,
         when=st.sampled_from(["before", "within", "after", "lost"]),
         chunk=st.integers(0, 6),
-        beside=st.booleans(),
         way=st.sampled_from(["get", "ranged", "into", "range", "ranged-range"]),
         start=sizes,
     )
-    def read_while_it_changes(
-        self, how: str, size: int, when: str, chunk: int, beside: bool, way: str, start: int
-    ) -> None:
+    def read_while_it_changes(self, how: str, size: int, when: str, chunk: int, way: str, start: int) -> None:
         change = Change(lambda: self.change(how, size), when)
-        operation = "HeadObject" if beside and when != "lost" else GET
-        offset = chunk * CHUNK if operation == GET and way != "get" else None
-        self.peer.play(Rule(operation, offset=offset, attempt=1, do=Counted(change)))
+        offset = None if way == "get" else chunk * CHUNK or NO_RANGE
+        self.peer.play(Rule(GET, offset=offset, attempt=1, do=Counted(change)))
         self.read(way, start)
 
     @rule(

@@ -20,13 +20,16 @@ FLOORS = [
     },
     {
         "config", "_buffers", "_values", "_views", "_tls", "_exchange", "_exchange_loop", "_uri", "_ranges",
-        "_assembler", "_xml", "_retry", "_checksums", "_http", "_stragglers", "_proxies",
+        "_assembler", "_xml", "_retry", "_checksums", "_get_response", "_http", "_stragglers", "_proxies",
     },
     {
-        "_bytes_view", "_payload", "_credentials", "_shared_settings", "_signing", "_connections", "_drivers",
-        "_failures", "_requests",
+        "_bytes_view", "_payload", "_collected", "_credentials", "_shared_settings", "_signing", "_connections",
+        "_drivers", "_failures", "_requests",
     },
-    {"_endpoint_state", "_series", "_attempts", "_client", "_default_service", "_operations", "_listings"},
+    {
+        "_endpoint_state", "_series", "_sending", "_attempts", "_client", "_default_service", "_operations",
+        "_listings",
+    },
     {"_workers", "_completion", "_upload", "_intake", "_download", "_many"},
     {"writer", "reader", "objects", "uploads", "client"},
     {"__init__"},
