@@ -1,7 +1,7 @@
 """Builds the native modules; everything else stands in pyproject.toml.
 
 Switches, by environment: S3DLIO_DEBUG=1 (no optimisation, symbols), S3DLIO_SANITIZE=1 (address and
-undefined behaviour), S3DLIO_COVERAGE=1 (line tracing in Cython code).
+undefined behaviour) or S3DLIO_SANITIZE=thread (data races), S3DLIO_COVERAGE=1 (line tracing in Cython code).
 """
 
 import os
@@ -30,6 +30,8 @@ if switch("S3DLIO_DEBUG"):
     compile_args = ["-O0", "-g"]
 if switch("S3DLIO_SANITIZE"):
     sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+    if os.environ["S3DLIO_SANITIZE"] == "thread":
+        sanitizers = ["-fsanitize=thread"]
     compile_args = ["-O1", "-g", "-fno-omit-frame-pointer", *sanitizers]
     link_args = sanitizers
 if switch("S3DLIO_COVERAGE"):
