@@ -18,8 +18,10 @@ from ._http import ResponseHead
 from ._operations import Checksum
 from ._payload import pool
 from ._ranges import Range, auto_chunk, auto_concurrency, parse_content_range, plan_ranges
+from ._reports import Reports
 from ._requests import Cancelled, CancelScope, Response
 from ._uri import Location, format_uri
+from ._waiting import Changed
 from .config import MIB, DownloadSettings
 from .errors import (
     ChecksumMismatchError,
@@ -61,7 +63,6 @@ class Download:
         self._version_id = version_id
         self._destination = destination
         self._buffer: Any = None
-        self._progress = progress
         self._before = before
         self._scope = scope or CancelScope()
         self._verify = verify and start == 0 and length is None
@@ -71,9 +72,12 @@ class Download:
         self._wanted: int | None = None
         self._total: int | None = None
         self._expected: Checksum | None = None
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._pending: list[Range] = []
-        self._crew = _workers.Crew(self._changed)
+        self._crew = _workers.Crew(self._lock, Changed(self._lock))
+        self._reports = Reports(self._lock, progress)
+        # Tasks that no thread could be had for.
+        self._own_tasks: list[Callable[[], None]] = []
         self._crcs: dict[int, tuple[int, int]] = {}
         self._ahead = (0, 0)
         self._done = self._ranges_done = 0
@@ -83,7 +87,9 @@ class Download:
         """Fetches everything and returns the number of bytes; the destination holds them."""
         try:
             first = self._first()
+            self._do_own_tasks()
             self._crew.join()
+            self._reports.join(self._fail)
         except Cancelled:  # by a range that failed while the first was on its way, or from outside
             self._stop()
         except BaseException:
@@ -95,6 +101,11 @@ class Download:
         if self._verify:
             self._check(first)
         return self._wanted or 0
+
+    def _do_own_tasks(self) -> None:
+        tasks, self._own_tasks = self._own_tasks, []  # which name this
+        for task in tasks:
+            task()
 
     def _taken_error(self) -> BaseException:
         """The error, which nothing here may hold once it is raised: its frames hold this."""
@@ -234,14 +245,13 @@ class Download:
         tasks: list[Callable[[], None]] = [self._fetch_ranges] * min(workers, len(self._pending))
         if self._verify and self._expected is None:
             tasks.append(self._fetch_checksum)
-        for task in tasks:
-            self._crew.start(task)
+        self._own_tasks = [task for task in tasks if not self._crew.start(task)]
 
     def _fetch_ranges(self) -> None:
         """A worker's task: ranges, one after the other, until none is left or the download has failed."""
         try:
             while True:
-                with self._changed:
+                with self._lock:
                     if self._error is not None or not self._pending:
                         return
                     wanted = self._pending.pop()
@@ -298,29 +308,31 @@ class Download:
             ahead, crc = (0, 0) if done.offset else self._ahead
             rest = self._place(done.offset + ahead, done.length - ahead)
             crc = expected.algorithm.update(rest, crc)  # while the bytes are warm
-        with self._changed:
+        with self._lock:
             if crc is not None:
                 self._crcs[done.offset] = (crc, done.length)
             self._done += done.length
             self._ranges_done += 1
             event = ProgressEvent("download", self._uri, self._done, self._wanted, self._ranges_done)
-            if self._progress is not None:
-                try:
-                    self._progress(event)
-                except Exception:
-                    _workers.log.exception("a progress callback failed")
+            if self._error is None:
+                self._reports.add(event)
+        self._reports.deliver(self._fail)
 
-    def _fail(self, error: BaseException) -> None:
-        with self._changed:
+    def _fail(self, error: BaseException) -> bool:
+        with self._lock:
             if self._error is None or isinstance(self._error, Cancelled):
                 self._error = error
+            self._reports.drop()
         self._scope.cancel()
+        return True
 
     def _stop(self) -> None:
         """Ends all workers and waits until none writes into the destination any more."""
         self._scope.cancel()
-        with self._changed:
+        with self._lock:
             self._pending.clear()
+            self._own_tasks.clear()
+            self._reports.drop()
             if self._error is None:
                 self._error = Cancelled("the download was cancelled")
         self._crew.call_off()
