@@ -6,7 +6,7 @@ and never waits; packing is decided here and done by its caller.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,9 +25,10 @@ class Owner:
         borrowed: it belongs to the caller (a `write` without a copy).
         open_buffer: it is the writer's own buffer, into which waiting bytes are packed.
         uses: segments, and callers, that hold it; the account lets go of it at zero.
+        waiting: bytes of it in the open part, counted by the assembler.
     """
 
-    __slots__ = ("borrowed", "open_buffer", "pinned", "uses", "view")
+    __slots__ = ("borrowed", "open_buffer", "pinned", "uses", "view", "waiting")
 
     def __init__(self, view: memoryview, pinned: int, *, borrowed: bool = False, open_buffer: bool = False) -> None:
         self.view: memoryview | None = view
@@ -35,6 +36,7 @@ class Owner:
         self.borrowed = borrowed
         self.open_buffer = open_buffer
         self.uses = 0
+        self.waiting = 0
 
 
 class Segment(NamedTuple):
@@ -81,6 +83,7 @@ class Assembler:
         self._part_size = part_size
         self._grow = grow
         self._segments: list[Segment] = []
+        self._pinned = 0
         self.number = 1
         self.offset = 0
         self.waiting = 0
@@ -124,27 +127,43 @@ class Assembler:
         """The open part, whatever its length; the assembler keeps it, for a flush may have followers."""
         return Part(self.number, self.offset, self.waiting, tuple(self._segments))
 
-    def oversized(self) -> list[Segment]:
-        """Waiting segments whose owner pins more than twice what waits in it."""
-        waiting: dict[int, int] = {}
-        for segment in self._segments:
-            waiting[id(segment.owner)] = waiting.get(id(segment.owner), 0) + segment.length
-        return [s for s in self._segments if not s.owner.open_buffer and s.owner.pinned > 2 * waiting[id(s.owner)]]
+    def oversized(self) -> list[int]:
+        """Where the segment that came last stands, if its owner pins more than twice what waits in it; else nothing.
+
+        Only what came last can be one: of all others as much waits as when they came. A look at each of them at each
+        call would cost the more the larger a part is.
+        """
+        last = self._segments[-1].owner if self._segments else None
+        if last is None or last.open_buffer or last.pinned <= 2 * last.waiting:
+            return []
+        return [len(self._segments) - 1]
+
+    def where(self, chosen: Callable[[Owner], bool]) -> list[int]:
+        """Where the segments of the owners that are `chosen` stand."""
+        return [index for index, segment in enumerate(self._segments) if chosen(segment.owner)]
+
+    def segment(self, index: int) -> Segment:
+        return self._segments[index]
 
     def pinned(self) -> int:
         """Bytes that waiting segments keep alive beside the open buffer."""
-        owners = {id(s.owner): s.owner for s in self._segments if not s.owner.open_buffer}
-        return sum(owner.pinned for owner in owners.values())
+        return self._pinned
 
-    def replace(self, old: Segment, new: list[Segment]) -> None:
-        """Puts `new`, which hold the same bytes elsewhere, in the place of `old`; the caller counts the uses."""
-        index = next(i for i, segment in enumerate(self._segments) if segment is old)
-        self._segments[index : index + 1] = new
+    def replace(self, index: int, new: list[Segment]) -> None:
+        """Puts `new`, which hold the same bytes elsewhere, in the place of a segment; the caller counts the uses."""
+        old = self._segments[index]
+        self._count(old.owner, -old.length)
+        for segment in new:
+            self._count(segment.owner, segment.length)
+        if len(new) == 1:
+            self._segments[index] = new[0]
+        else:
+            self._segments[index : index + 1] = new
 
     def clear(self) -> list[Segment]:
         """Forgets what waits and returns it; the caller counts the uses down."""
         segments, self._segments = self._segments, []
-        self.waiting = 0
+        self._count_none(segments)
         return segments
 
     def _append(self, owner: Owner, offset: int, length: int) -> None:
@@ -154,13 +173,25 @@ class Assembler:
         else:
             owner.uses += 1
             self._segments.append(Segment(owner, offset, length))
+        self._count(owner, length)
         self.waiting += length
 
     def _cut(self) -> Part:
         # The length is one number for all full parts, of which 10,000 may be remembered.
         part = Part(self.number, self.offset, self.part_size, tuple(self._segments))
-        self._segments = []
+        segments, self._segments = self._segments, []
+        self._count_none(segments)
         self.number += 1
         self.offset += part.length
-        self.waiting = 0
         return part
+
+    def _count(self, owner: Owner, length: int) -> None:
+        """Counts bytes of an owner that come into the open part, or leave it."""
+        before, owner.waiting = owner.waiting, owner.waiting + length
+        if not owner.open_buffer:
+            self._pinned += owner.pinned * (bool(owner.waiting) - bool(before))
+
+    def _count_none(self, segments: list[Segment]) -> None:
+        for segment in segments:
+            segment.owner.waiting = 0
+        self._pinned = self.waiting = 0

@@ -23,7 +23,7 @@ _COUNT = re.compile("-[0-9]{1,5}$")
 
 @functools.cache
 def _native() -> Any:
-    with forks_wait:
+    with forks_wait():
         from awscrt import checksums  # type: ignore[import-untyped, unused-ignore]
 
     return checksums

@@ -37,7 +37,7 @@ class Service:
 
     def __init__(self, settings: ClientSettings) -> None:
         refuse_patches()
-        with forks_wait:
+        with forks_wait():
             import email.utils  # noqa: F401 - what workers need is loaded in the caller's thread, as in `load`
 
             from ._connections import Connections  # with urllib3: 40 ms that `import s3dlio` is spared

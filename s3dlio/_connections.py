@@ -298,7 +298,7 @@ class Connections:
 
     def _tls_context(self) -> ssl.SSLContext:
         """One context for all connections: reading the platform's authorities takes tens of milliseconds."""
-        with forks_wait:
+        with forks_wait():
             context = self._new_tls_context()
         context.sslsocket_class = _SteppedSocket
         return context
@@ -449,7 +449,7 @@ class _SteppedSocket(ssl.SSLSocket):
         try:
             while True:
                 try:
-                    with forks_wait:
+                    with forks_wait():
                         return super().do_handshake()
                 except ssl.SSLWantReadError:
                     wanted = select.POLLIN

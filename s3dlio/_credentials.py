@@ -283,7 +283,7 @@ class CredentialSource:
         """
         if self._settings.endpoint_url is not None:
             return self._settings.endpoint_url
-        with forks_wait:
+        with forks_wait():
             from botocore.configprovider import ConfiguredEndpointProvider
             from botocore.exceptions import BotoCoreError
             from botocore.utils import ensure_boolean
@@ -308,7 +308,7 @@ class CredentialSource:
     def _made_session(self) -> Any:
         """botocore's session. Call with the lock held."""
         if self._session is None:
-            with forks_wait:
+            with forks_wait():
                 from botocore.exceptions import BotoCoreError
                 from botocore.session import Session
 
@@ -321,7 +321,7 @@ class CredentialSource:
             except BotoCoreError as error:
                 raise ConfigurationError(f"the AWS configuration cannot be used: {error}") from error
             if self._settings.credentials is None:
-                with forks_wait:  # it makes a TLS context for the instance's provider
+                with forks_wait():  # it makes a TLS context for the instance's provider
                     resolver = session.get_component("credential_provider")
                 if has_empty_variables():
                     _replace_providers(resolver)
@@ -342,7 +342,7 @@ class CredentialSource:
 
 def _ignore_empty_variables(session: Any) -> None:
     """Has a session read its variables, the profile's name among them, as if the empty ones were not set."""
-    with forks_wait:
+    with forks_wait():
         from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES, ConfigChainFactory
 
     factory = ConfigChainFactory(session=session, environ=NonEmptyEnvironment())
@@ -360,7 +360,7 @@ def _ignore_empty_variables(session: Any) -> None:
 
 def _replace_providers(resolver: Any) -> None:
     """The same for the providers that look at the environment themselves."""
-    with forks_wait:
+    with forks_wait():
         from botocore.credentials import ContainerProvider, EnvProvider
 
     for number, provider in enumerate(resolver.providers):

@@ -7,6 +7,7 @@ the pool, or is the caller's own. Called by `reader`; it must never return while
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from . import _checksums, _operations, _workers
@@ -28,8 +29,10 @@ from ._get_response import (
 )
 from ._payload import pool
 from ._ranges import Range, auto_chunk, auto_concurrency, plan_ranges
+from ._reports import Reports
 from ._requests import Cancelled, CancelScope, FirstBytes, Response
 from ._uri import Location, format_uri
+from ._waiting import Changed
 from .config import MIB, DownloadSettings
 from .errors import (
     ChecksumMismatchError,
@@ -72,15 +75,15 @@ class Download:
         self._length = length
         self._version_id = version_id
         self._lent = destination
-        self._progress = progress
         self._before = before
         self._outer = scope or CancelScope()
         self._verifies = verify and start == 0 and length is None
         if self._verifies:
             _checksums.load()
         self._in_one = False
-        self._changed = threading.Condition()
-        self._crew = _workers.Crew(self._changed)
+        self._lock = threading.Lock()
+        self._crew = _workers.Crew(self._lock, Changed(self._lock))
+        self._reports = Reports(self._lock, progress)
         self._begin()
 
     def _begin(self) -> None:
@@ -97,6 +100,8 @@ class Download:
         self._first_length = 0
         self._ranging = False
         self._pending: list[Range] = []
+        # Tasks that no thread could be had for.
+        self._own_tasks: list[Callable[[], None]] = []
         self._crcs: dict[int, tuple[int, int]] = {}
         self._ahead = (0, 0)
         self._done = self._ranges_done = 0
@@ -128,7 +133,9 @@ class Download:
     def _run(self) -> int:
         try:
             self._first()
+            self._do_own_tasks()
             self._crew.join()
+            self._reports.join(self._fail)
         except Cancelled:  # by a range that failed while the first was on its way, or from outside
             self._stop()
         except BaseException:
@@ -139,6 +146,11 @@ class Download:
             raise self._taken_error()
         self._check()
         return self._wanted or 0
+
+    def _do_own_tasks(self) -> None:
+        tasks, self._own_tasks = self._own_tasks, []  # which name this
+        for task in tasks:
+            task()
 
     def _taken_error(self) -> BaseException:
         """The error, which nothing here may hold once it is raised: its frames hold this."""
@@ -325,14 +337,14 @@ class Download:
             chunk, workers = wanted, 1
         self._ranging = True
         self._pending = list(reversed(plan_ranges(wanted, chunk=chunk, start=offset)))
-        for _ in range(min(workers, len(self._pending))):
-            self._crew.start(self._fetch_ranges)
+        tasks: list[Callable[[], None]] = [self._fetch_ranges] * min(workers, len(self._pending))
+        self._own_tasks = [task for task in tasks if not self._crew.start(task)]
 
     def _fetch_ranges(self) -> None:
         """A worker's task: ranges, one after the other, until none is left or the download has failed."""
         try:
             while True:
-                with self._changed:
+                with self._lock:
                     if self._error is not None or not self._pending:
                         return
                     wanted = self._pending.pop()
@@ -357,7 +369,7 @@ class Download:
         except InvalidRangeError as error:
             raise self._changed_error("it became shorter") from error
         if response.received < length:  # a store may answer with less than was asked for (RFC 9110, section 15.3.7)
-            with self._changed:
+            with self._lock:
                 self._pending.append(Range(wanted.offset + response.received, length - response.received))
         self._range_done(Range(wanted.offset, response.received))
 
@@ -368,29 +380,31 @@ class Download:
             ahead, crc = (0, 0) if done.offset else self._ahead
             rest = self._place(done.offset + ahead, done.length - ahead)
             crc = expected.algorithm.update(rest, crc)  # while the bytes are warm
-        with self._changed:
+        with self._lock:
             if crc is not None:
                 self._crcs[done.offset] = (crc, done.length)
             self._done += done.length
             self._ranges_done += 1
             event = ProgressEvent("download", self._uri, self._done, self._wanted, self._ranges_done)
-            if self._progress is not None:
-                try:
-                    self._progress(event)
-                except Exception:
-                    _workers.log.exception("a progress callback failed")
+            if self._error is None:
+                self._reports.add(event)
+        self._reports.deliver(self._fail)
 
-    def _fail(self, error: BaseException) -> None:
-        with self._changed:
+    def _fail(self, error: BaseException) -> bool:
+        with self._lock:
             if self._error is None or isinstance(self._error, Cancelled):
                 self._error = error
+            self._reports.drop()
         self._scope.cancel()
+        return True
 
     def _stop(self) -> None:
         """Ends all workers and waits until none writes into the destination any more."""
         self._scope.cancel()
-        with self._changed:
+        with self._lock:
             self._pending.clear()
+            self._own_tasks.clear()
+            self._reports.drop()
             if self._error is None:
                 self._error = Cancelled("the download was cancelled")
         self._crew.call_off()

@@ -60,10 +60,10 @@ class Intake:
         self._upload.take(pinned, self.assembler.part_size, pack)
         try:
             buffer = pool().acquire(size, page_aligned=True)
+            owner = Owner(memoryview(buffer), pinned, open_buffer=open_buffer)
         except BaseException:
             self._upload.untake(pinned)
             raise
-        owner = Owner(memoryview(buffer), pinned, open_buffer=open_buffer)
         owner.uses = 1
         return owner
 
@@ -77,9 +77,9 @@ class Intake:
         self.pack(self.assembler.oversized())
 
     def borrow(self, view: memoryview) -> None:
-        self._upload.take(len(view), self.assembler.part_size, self.pack_everything)
         owner = Owner(view, len(view), borrowed=True)
         owner.uses = 1
+        self._upload.take(len(view), self.assembler.part_size, self.pack_everything)
         try:
             with self.failing_on_error():
                 self.hand_over(owner, len(view))
@@ -147,12 +147,14 @@ class Intake:
         if parts:
             self._upload.submit(parts)
 
-    def pack(self, segments: list[Segment], pack: Callable[[], None] | None = lambda: None) -> None:
-        """Copies waiting segments into the open buffer and lets their owners go.
+    def pack(self, indices: list[int], pack: Callable[[], None] | None = lambda: None) -> None:
+        """Copies the waiting segments that stand there into the open buffer and lets their owners go.
 
         It may wait for parts in flight, but never packs again in order to pack.
         """
-        for segment in segments:
+        more = 0  # segments than there were
+        for index in indices:
+            segment = self.assembler.segment(index + more)
             source, packed, done = segment.view, [], 0
             while done < segment.length:
                 buffer = self._current_buffer(pack)
@@ -163,13 +165,14 @@ class Intake:
                     buffer.owner.uses += 1
                 done += length
             with self._upload.lock:
-                self.assembler.replace(segment, packed)
+                self.assembler.replace(index + more, packed)
+            more += len(packed) - 1
             self._upload.drop(segment.owner)
 
     def pack_everything(self) -> None:
         """Nothing in flight can make room: pack what waits if it pins more than the open buffer would."""
         if self.assembler.pinned() > self.assembler.part_size:
-            self.pack([s for s in self.assembler.segments if not s.owner.open_buffer], None)
+            self.pack(self.assembler.where(lambda owner: not owner.open_buffer), None)
 
     def let_go(self) -> None:
         """Nothing of this is needed any more: the memory goes back."""

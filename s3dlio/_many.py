@@ -25,6 +25,7 @@ from ._payload import pool
 from ._requests import Cancelled, CancelScope, Response
 from ._upload_info import UploadInfo
 from ._uri import Location
+from ._waiting import Changed
 from .config import KIB, DownloadSettings, MultipartUploadConfig
 from .errors import S3Error
 
@@ -92,14 +93,13 @@ class Batch:
         self._error: BaseException | None = None
         self._stopped = False
         self._scope = CancelScope()
-        self._changed = threading.Condition()
-        self._crew = _workers.Crew(self._changed)
+        self._lock = threading.Lock()
+        self._crew = _workers.Crew(self._lock, Changed(self._lock))
 
     def run(self) -> list[Any]:
         """Does everything and returns the results."""
         try:
-            for _ in range(self._workers):
-                self._crew.start(self._serve)
+            self._start()
             self._crew.join()
         except BaseException:
             self._stop(Cancelled("the call was interrupted"))
@@ -109,20 +109,31 @@ class Batch:
             raise self._taken_error()
         return self._results
 
+    def _start(self) -> None:
+        """Starts the workers, or as many as there are threads for; the caller does it all where there is none."""
+        wanted = self._workers
+        for started in range(wanted):
+            if not self._crew.start(self._serve):
+                with self._lock:  # some may have left already
+                    self._workers = max(1, self._workers - (wanted - started))
+                if not started:
+                    self._serve()
+                return
+
     def _taken_error(self) -> BaseException:
         error, self._error = self._error, None
         assert error is not None
         return error
 
     def _stop(self, error: BaseException) -> None:
-        with self._changed:
+        with self._lock:
             if not self._stopped:
                 self._error, self._stopped = error, True
         self._scope.cancel()
 
     def _take(self) -> tuple[int, int]:
         """The objects [first, last) that a worker does next; empty where it has to end."""
-        with self._changed:
+        with self._lock:
             first, left = self._next, self._work.count - self._next
             if self._stopped or left == 0:
                 return first, first
@@ -145,7 +156,7 @@ class Batch:
 
     def _is_too_many(self, seconds: float) -> bool:
         """Whether a worker that took so long for an object has to leave, as more than a few are of no use."""
-        with self._changed:
+        with self._lock:
             self._measured = True
             leaves = self._workers > FEW_WORKERS and seconds < self._workers * PYTHON_LIMITS
             self._workers -= leaves

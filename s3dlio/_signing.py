@@ -25,7 +25,7 @@ _KEPT_KEYS = 64
 @functools.cache
 def _signing_class() -> tuple[Any, Collection[str], str]:
     """botocore's S3 signer with derived keys kept, the headers it does not sign, and its format of an instant."""
-    with forks_wait:
+    with forks_wait():
         from botocore.auth import SIGNED_HEADERS_BLACKLIST, SIGV4_TIMESTAMP, S3SigV4Auth
 
     class KeyCachingS3Auth(S3SigV4Auth):  # type: ignore[misc]

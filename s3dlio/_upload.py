@@ -13,34 +13,33 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from . import _listings, _operations, _workers
-from ._assembler import Owner, Part, part_length
+from ._aborting import Aborting
+from ._account import Account
+from ._assembler import Part, part_length
 from ._checksums import FOUND, Algorithm, load
 from ._client import Service
 from ._completion import Completion, StoredPart
 from ._endpoint_state import refuses_checksum
 from ._kept import KeptError
 from ._operations import Checksum, Stored
+from ._reports import Reports
 from ._requests import Cancelled, CancelScope
 from ._uri import Location, format_uri
 from ._xml import ListedPart
 from .config import MultipartUploadConfig
-from .errors import ConfigurationError, ForkedError, NotFoundError, S3dlioError, S3Error, WriterClosedError
+from .errors import ChecksumMismatchError, ConfigurationError, ForkedError, S3dlioError, S3Error, WriterClosedError
 from .progress import Progress, ProgressEvent
 
 log = logging.getLogger("s3dlio")
 
-# After an abort a cancelled part may still be stored by the server; this bounds how long that is looked for.
-ABORT_CHECKS = 5
-ABORT_CHECK_PAUSE = 0.2
-
 
 class State(enum.Enum):
-    """OPEN -> COMPLETING -> CLOSED, or OPEN | COMPLETING -> FAILED, and OPEN | FAILED -> ABORTED."""
+    """OPEN -> COMPLETING -> CLOSED, or OPEN | COMPLETING -> FAILED, or OPEN -> ABORTED."""
 
     OPEN = "open"
     COMPLETING = "completing"
@@ -97,7 +96,7 @@ class Resumed(NamedTuple):
         )
 
 
-class Upload:
+class Upload(Account):
     """One object on its way to the store."""
 
     def __init__(
@@ -108,6 +107,7 @@ class Upload:
         progress: Progress | None,
         created_at: str,
     ) -> None:
+        super().__init__(config.max_in_flight + 1)
         self.service = service
         self.location = location
         self.uri = format_uri(*location)
@@ -118,34 +118,42 @@ class Upload:
         self.created_at = created_at
         self.started_at = datetime.now(UTC)
         self.pid = os.getpid()
-        self.lock = threading.Lock()
-        self.changed = threading.Condition(self.lock)
         self.state = State.OPEN
         self.error: KeptError | None = None
         self.upload_id: str | None = None
         self.parts: dict[int, StoredPart] = {}
+        self.published: Stored | None = None
+        # Bytes of `parts`, once the first of them was stored by this upload.
+        self._stored: int | None = None
         # What another writer created is ended by an explicit `abort` only.
         self._resumed: Resumed | None = None
         self._is_given_up = False
         self._listed: dict[int, ListedPart] = {}
-        self.account = 0
         self._scope = CancelScope()
         self._queue: deque[tuple[Part, bool]] = deque()
         self._unfinished = 0
         self._promised = 0
-        self._workers = 0
+        # Threads that upload parts, by their idents.
+        self._workers: set[int] = set()
         self._creating = False
         self._cancelled_parts = False
-        self._ending = False
-        self._ended_on_store = False
-        self._progress = progress
-        self._progress_lock = threading.Lock()
+        self._aborting = Aborting(service, location, self.lock, self.changed)
+        self._reports = Reports(self.lock, progress)
+        _workers.register_open(self)
 
     # ------------------------------------------------------------------------------------ the caller's side
 
     def check_process(self) -> None:
         if os.getpid() != self.pid:
             raise ForkedError(f"the writer of {self.uri} belongs to process {self.pid}; make a new one in this process")
+
+    @property
+    def idle(self) -> bool:
+        return not self._unfinished
+
+    @property
+    def ended(self) -> bool:
+        return self.state not in (State.OPEN, State.COMPLETING)
 
     def check_open(self) -> None:
         """Raises what the writer's state says; call with the lock held or not."""
@@ -184,112 +192,116 @@ class Upload:
         value = None if self.algorithm is None else self.algorithm.told(part.checksums.get(self.algorithm.xml))
         return None if self.algorithm is None or value is None or "-" in value else self.algorithm.decode(value)
 
-    def take(self, more: int, part_size: int, pack_waiting: Callable[[], None] | None) -> None:
-        """Adds `more` bytes to the account, after waiting until the writer's bound allows it.
-
-        `pack_waiting` is called, without the lock, when nothing is in flight that could make room;
-        None means that the caller may not wait (it is packing to make room).
-        """
-        limit = (self.config.max_in_flight + 1) * part_size
-        with self.lock:
-            self.check_open()
-            if pack_waiting is not None:
-                self._await(lambda: self.account + min(more, part_size) <= limit or not self._unfinished)
-                self.check_open()
-                crowded = self.account + min(more, part_size) > limit
-            if pack_waiting is None or not crowded:
-                self.account += more
-                return
-        pack_waiting()
-        with self.lock:
-            self.check_open()
-            self.account += more
-
-    def untake(self, amount: int) -> None:
-        with self.lock:
-            self.account -= amount
-            self.changed.notify_all()
-
-    def drop(self, owner: Owner, uses: int = 1) -> None:
-        """Ends `uses` uses of an owner; at zero its memory is let go of."""
-        with self.lock:
-            self._drop(owner, uses)
-            self.changed.notify_all()
-
-    def _drop(self, owner: Owner, uses: int = 1) -> None:
-        owner.uses -= uses
-        if owner.uses == 0:
-            self.account -= owner.pinned
-            owner.view = None
-
     def submit(self, parts: Iterable[Part], *, keep: bool = False) -> None:
         """Queues parts for upload; `keep` leaves their segments to the assembler (a flush)."""
         with self.lock:
             self.check_open()
-            _workers.register_open(self)
             for part in parts:
                 self._queue.append((part, keep))
                 self._unfinished += 1
-            while self._promised + self._workers < min(self.config.max_in_flight, self._unfinished):
-                self._promised += 1
+        _workers.register_open(self)  # where its first try found no thread for the reaper
+        while self._promise():
+            try:
                 _workers.start(self._work)
+            except RuntimeError:
+                if self._is_alone():
+                    self._upload_here()
+                return
+
+    def _promise(self) -> bool:
+        """Whether one more worker is of use; it is counted then."""
+        with self.lock:
+            lacks = self._promised + len(self._workers) < min(self.config.max_in_flight, self._unfinished)
+            self._promised += lacks
+            return lacks
+
+    def _is_alone(self) -> bool:
+        """Takes back a promise that no thread could be had for; tells whether there is no other either."""
+        with self.lock:
+            self._promised -= 1
+            return self._promised == 0 and not self._workers
 
     def join(self) -> None:
         """Returns when every part queued so far is stored; raises the upload's failure."""
-        with self.lock:
-            self._await(lambda: not self._unfinished)
-            self.check_open()
+        self.changed.wait_for(lambda: self.state is not State.OPEN or not self._unfinished)
+        self.check_open()
 
-    def _await(self, holds: Callable[[], bool]) -> None:
-        """Waits, interruptibly, until `holds()` or the upload is no longer open. Call with the lock held."""
-        while self.state is State.OPEN and not holds():
-            self.changed.wait(0.1)
+    def join_reports(self) -> None:
+        """Returns when the progress of every part that is stored has been reported. Call without the writer's turn."""
+        self._reports.join(self._end_by_callback)
 
     # ------------------------------------------------------------------------------------ the workers' side
 
     def _work(self) -> None:
-        """Uploads queued parts until there are none.
+        """A worker's task.
 
         Only who has begun is waited for: an interrupt may have kept a promised one from ever being started.
         """
         with self.lock:
             self._promised -= 1
-            self._workers += 1
-        while True:
+        self._upload_here()
+
+    def _upload_here(self) -> None:
+        """Uploads queued parts, on this thread, until there are none."""
+        begun = False
+        try:
             with self.lock:
-                if not self._queue:
-                    break
-                part, keep = self._queue.popleft()
-            try:
-                stored = self._send(part)
-            except Cancelled:
-                stored = None
-                self._cancelled_parts = True
-            except BaseException as error:
-                stored = None
-                self.fail(error)
+                self._workers.add(threading.get_ident())
+                begun = True
+            while self._upload_next():
+                pass
+        finally:
+            if begun:
+                self._leave_work()
+
+    def _upload_next(self) -> bool:
+        with self.lock:
+            if not self._queue:
+                return False
+            part, keep = self._queue.popleft()
+        stored = None
+        try:
+            stored = self._send(part)
+        except Cancelled:
+            self._cancelled_parts = True
+        except BaseException as error:
+            self.fail(error)
+            if not isinstance(error, Exception):  # it struck the caller's own thread
+                raise
+        finally:
             with self.lock:
                 if stored is not None:
-                    self.parts[part.number] = stored
+                    self._record(part.number, stored)
                 self._finish(part, keep)
-            if stored is not None:
-                self._report()
-            del part
-        self._leave_work()
+        if stored is not None:
+            self._reports.deliver(self._end_by_callback)
+        return True
+
+    def _record(self, number: int, stored: StoredPart) -> None:
+        """Counts a part that the store has, in the place of one of the same number. Call with the lock held."""
+        if self._stored is None:
+            self._stored = sum(part.length for part in self.parts.values())
+        before = self.parts.get(number)
+        self._stored += stored.length - (0 if before is None else before.length)
+        self.parts[number] = stored
+        if self.state is State.OPEN:
+            event = ProgressEvent("upload", self.uri, self._stored, self.config.expected_size, len(self.parts))
+            self._reports.add(event)
 
     def _leave_work(self) -> None:
         """A worker ends; the last one of a failed upload ends that on the store first, and those who wait know."""
+        own = threading.get_ident()
         with self.lock:
-            last_of_failed = self._workers == 1 and self.state is State.FAILED
+            last_of_failed = self._workers == {own} and self.state is State.FAILED
             if not last_of_failed:
-                self._workers -= 1
+                self._workers.discard(own)
                 self.changed.notify_all()
                 return
         try:
             self._abort_quietly()
         finally:
             with self.lock:
-                self._workers -= 1
+                self._workers.discard(own)
                 self.changed.notify_all()
 
     def _finish(self, part: Part, keep: bool) -> None:
@@ -353,24 +365,34 @@ class Upload:
 
     def _ensure_created(self) -> tuple[str, Algorithm | None]:
         """The upload id and its checksum; the first part's worker creates the upload, the others wait for it."""
-        with self.lock:
-            while self._creating:
-                self.changed.wait()
+        mine, there = False, ("", self.algorithm)
+
+        def decided() -> bool:
+            nonlocal mine, there
+            if self._creating:
+                return False
             if self.upload_id is not None:
-                return self.upload_id, self.algorithm
+                there = self.upload_id, self.algorithm
+                return True
             self._scope.check()
             if self.state is not State.OPEN:
                 raise Cancelled("the upload has ended")
-            self._creating = True
+            self._creating = mine = True
+            return True
+
         created: str | None = None
         try:
-            created = self._create()
-            return created, self.algorithm
+            self.changed.wait_for(decided)
+            if mine:
+                created = self._create()
+                there = created, self.algorithm
+            return there
         finally:
-            with self.lock:
-                self._creating = False
-                self.upload_id = created
-                self.changed.notify_all()
+            if mine:
+                with self.lock:
+                    self._creating = False
+                    self.upload_id = created
+                    self.changed.notify_all()
 
     def _create(self) -> str:
         while True:
@@ -380,17 +402,6 @@ class Upload:
                 if not self.service.without_algorithm(self.algorithm, error):
                     raise
                 self.algorithm = self.service.checksum_algorithm(self.config.checksum)
-
-    def _report(self) -> None:
-        if self._progress is None:
-            return
-        with self._progress_lock:
-            with self.lock:
-                done, count = sum(p.length for p in self.parts.values()), len(self.parts)
-            try:
-                self._progress(ProgressEvent("upload", self.uri, done, self.config.expected_size, count))
-            except Exception:
-                log.exception("a progress callback failed")
 
     # ------------------------------------------------------------------------------------------- endings
 
@@ -403,53 +414,74 @@ class Upload:
         if to is not State.COMPLETING:
             while self._queue:
                 self._finish(*self._queue.popleft())
+        if to in (State.FAILED, State.ABORTED):
+            self._reports.drop()
         self.changed.notify_all()
         return before
 
-    def fail(self, error: BaseException) -> None:
-        """The first failure wins: everything else is stopped, and the upload aborted if so configured."""
+    def fail(self, error: BaseException, *, by_callback: bool = False) -> bool:
+        """The first failure wins: everything else is stopped, and the upload aborted if so configured.
+
+        Args:
+            error: raised where it struck, and told by every later call.
+            by_callback: it was raised by the progress callback: the first call that meets it raises it. It does not end
+                what is being published.
+
+        Returns:
+            Whether the upload has failed by it.
+        """
         with self.lock:
-            if self.state not in (State.OPEN, State.COMPLETING):
-                return
-            self._leave(State.FAILED, KeptError(error))
-            idle = self._workers == 0
+            if self.state is not State.OPEN and (by_callback or self.state is not State.COMPLETING):
+                return False
+            self._leave(State.FAILED, KeptError(error, f"the upload of {self.uri}", raised=not by_callback))
+            idle = not self._workers
         self._scope.cancel()
         if idle and isinstance(error, Exception):
             self._abort_quietly()
         elif idle:  # an interrupt does not wait for the store
-            _workers.start(self._abort_quietly)
+            _workers.start_or_reap(self._abort_quietly, self)
+        return True
+
+    def _end_by_callback(self, error: BaseException) -> bool:
+        return self.fail(error, by_callback=True)
 
     def abort(self, *, explicit: bool = True) -> None:
         """Stops parts in flight, waits for them, then aborts on the store. Idempotent; from any thread.
 
+        What has failed stays so, and every call goes on telling how.
+
         Args:
             explicit: the caller has asked for it; else an upload that another writer created stays on the store.
         """
-        with self.lock:
-            while self.state is State.COMPLETING:
-                self.changed.wait(0.1)
-            if self.state is State.CLOSED:
-                return
+
+        def decided() -> bool:
+            if self.state is State.COMPLETING:
+                return False
             self._is_given_up |= explicit
-            failed = self.state is State.FAILED
-            self._leave(State.ABORTED)
+            if self.state is State.OPEN:
+                self._leave(State.ABORTED)
+            return True
+
+        self.changed.wait_for(decided)
+        if self.state is State.CLOSED:
+            return
         self._scope.cancel()
         self.join_workers()
         try:
             self._end_on_store()
         except S3dlioError as error:
-            if not failed:
+            if self.state is not State.FAILED:
                 raise
-            log.warning("the failed upload %s of %s could not be aborted: %s", self.upload_id, self.uri, error)
+            self._warn("failed", error)
 
     def abandon(self) -> None:
         """Aborts for a caller who was interrupted: parts are stopped now, and a worker does what takes time."""
         with self.lock:
-            if self.state not in (State.OPEN, State.FAILED):
+            if self.state is not State.OPEN:  # who let it fail sees to it
                 return
             self._leave(State.ABORTED)
         self._scope.cancel()
-        _workers.start(self._end_quietly)
+        _workers.start_or_reap(self._end_quietly, self)
 
     def join_workers(self, timeout: float | None = None) -> None:
         """Returns when no worker is left, so that nothing is sent any more and a failed upload has been aborted.
@@ -458,9 +490,8 @@ class Upload:
             timeout: seconds after which it returns all the same; None for none.
         """
         until = None if timeout is None else time.monotonic() + timeout
-        with self.lock:
-            while self._workers and (until is None or time.monotonic() < until):
-                self.changed.wait(0.1)
+        own = {threading.get_ident()}  # a signal handler may abort while its thread is at work here
+        self.changed.wait_for(lambda: self._workers <= own, until)
 
     def join_ending(self) -> None:
         """At the end of `close`: a failed upload has been aborted before the failure is told."""
@@ -478,17 +509,21 @@ class Upload:
             self._abort_quietly()
         if self.state is not State.OPEN:
             return
-        warnings.warn(
-            f"a writer of {self.uri}, made at {self.created_at}, was never closed",
-            ResourceWarning,
-            stacklevel=1,
-        )
-        if not self.config.abort_on_drop:
-            return
+        try:
+            warnings.warn(
+                f"a writer of {self.uri}, made at {self.created_at}, was never closed",
+                ResourceWarning,
+                stacklevel=1,
+            )
+        finally:  # where warnings are errors too
+            if self.config.abort_on_drop:
+                self._abort_dropped()
+
+    def _abort_dropped(self) -> None:
         try:
             self.abort(explicit=False)
         except S3dlioError as error:
-            log.warning("the dropped upload %s of %s could not be aborted: %s", self.upload_id, self.uri, error)
+            self._warn("dropped", error)
 
     def _abort_quietly(self) -> None:
         if not self.config.abort_on_failure:
@@ -497,50 +532,33 @@ class Upload:
         try:
             self._end_on_store()
         except S3dlioError as error:
-            log.warning("the failed upload %s of %s could not be aborted: %s", self.upload_id, self.uri, error)
+            self._warn("failed", error)
 
     def _end_quietly(self) -> None:
         self.join_workers()
         try:
             self._end_on_store()
         except S3dlioError as error:
-            log.warning("the upload %s of %s could not be aborted: %s", self.upload_id, self.uri, error)
+            self._warn("interrupted", error)
+
+    def _warn(self, which: str, error: S3dlioError) -> None:
+        log.warning("the %s upload %s of %s could not be aborted: %s", which, self.upload_id, self.uri, error)
 
     def _end_on_store(self) -> None:
-        """Aborts, once, and again for as long as the store still lists parts that arrived late.
+        """Aborts on the store what has an id there; nobody need end it any more, whatever comes of it.
 
         What another writer created is the next one's to go on with, unless the caller has given it up.
         """
-        with self.lock:
-            while self._ending:
-                self.changed.wait(0.1)
-            upload_id = self.upload_id
-            stays = self._resumed is not None and not self._is_given_up
-            if upload_id is None or stays or self._ended_on_store:
-                _workers.unregister_open(self)
-                return
-            self._ending = True
-        try:
-            _operations.abort_upload(self.service, self.location, upload_id)
-            self._ended_on_store = True
-            if self._cancelled_parts:
-                self._abort_late_parts(upload_id)
-        finally:
-            with self.lock:
-                self._ending = False
-                self.changed.notify_all()
-            _workers.unregister_open(self)
 
-    def _abort_late_parts(self, upload_id: str) -> None:
-        for _ in range(ABORT_CHECKS):
-            try:
-                _listings.upload_exists(self.service, self.location, upload_id)
-            except NotFoundError:
-                return
-            except S3Error as error:  # it does not say: the upload is aborted again
-                log.info("the parts of %s cannot be listed: %s", self.uri, error)
-            time.sleep(ABORT_CHECK_PAUSE)
-            _operations.abort_upload(self.service, self.location, upload_id)
+        def to_abort() -> str | None:
+            return None if self._resumed is not None and not self._is_given_up else self.upload_id
+
+        try:
+            self._aborting.run(to_abort, lambda: self._cancelled_parts)
+        except S3dlioError:
+            _workers.unregister_open(self)
+            raise
+        _workers.unregister_open(self)
 
     # ------------------------------------------------------------------------------------------ completion
 
@@ -556,9 +574,11 @@ class Upload:
             self.fail(error)
             raise
         with self.lock:
-            self.parts = {1: StoredPart(None, part.length, None)}
+            self._record(1, StoredPart(None, part.length, None))
+            self.published = stored
             self._leave(State.CLOSED)
-        self._report()
+        _workers.unregister_open(self)
+        self._reports.deliver(self._end_by_callback)
         return stored
 
     def _put(self, views: list[memoryview]) -> Stored:
@@ -576,13 +596,14 @@ class Upload:
                     raise
                 self.algorithm = self.service.checksum_algorithm(self.config.checksum)
 
-    def complete(self) -> Stored:
-        """Publishes the object, and checks that the store has what was sent."""
+    def complete(self, total: int) -> Stored:
+        """Publishes the object, and checks that the store has what was sent: `total` bytes."""
         with self.lock:
             self.check_open()
             self._leave(State.COMPLETING)
         try:
             assert self.upload_id is not None
+            self._check_parts(total)
             stored = Completion(
                 self.service,
                 self.location,
@@ -597,6 +618,16 @@ class Upload:
             self.fail(error)
             raise
         with self.lock:
+            self.published = stored
             self._leave(State.CLOSED)
         _workers.unregister_open(self)
         return stored
+
+    def _check_parts(self, total: int) -> None:
+        """The parts that are to be published are all there, and hold what the writer accepted: our own last check."""
+        held = sum(part.length for part in self.parts.values())
+        if held != total or (self.parts and max(self.parts) != len(self.parts)):
+            raise ChecksumMismatchError(
+                f"{self.uri}: {total} bytes were written, and {len(self.parts)} parts up to number "
+                f"{max(self.parts, default=0)} with {held} bytes were stored; nothing was published"
+            )

@@ -1,8 +1,9 @@
 """Plain daemon threads that run what may block, the reaper of dropped uploads, and what happens at exit and fork.
 
-Workers start on demand and are reused; nothing here limits their number, because every operation limits its own.
-Callers are `_upload`, `_download` and `_many`. Nothing here may hold a reference to a writer, and no task may import a
-module: a child forked meanwhile would wait for ever for the lock that importing holds (`_forking` says more).
+Workers start on demand and are reused; nothing here limits their number, because every operation limits its own. Where
+the system gives no thread, an operation goes on with those it has, and in the caller's thread where it has none.
+Callers are `_upload`, `_download`, `_many` and `_reports`. Nothing here may hold a reference to a writer, and no task
+may import a module: a child forked meanwhile would wait for ever for the lock that importing holds (see `_forking`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ._patches import refuse_patches
+from ._waiting import Changed
 from .errors import ConfigurationError
 
 log = logging.getLogger("s3dlio")
@@ -31,6 +33,8 @@ Task = Callable[[], object]
 class Reapable(Protocol):
     """An upload that can be ended by somebody other than its writer."""
 
+    uri: str
+
     def reap(self) -> None: ...
 
 
@@ -40,6 +44,8 @@ class _Workers:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
+        # Threads that wait, less those that a task was put into the queue for. An interrupt may leave it too low, which
+        # starts a thread too many, and never too high, which would leave a task behind a busy one.
         self._idle = 0
         self._started = 0
 
@@ -56,15 +62,7 @@ class _Workers:
         self._tasks.put(task)
 
     def _serve(self) -> None:
-        while True:
-            try:
-                task = self._tasks.get(timeout=IDLE_SECONDS)
-            except queue.Empty:
-                with self._lock:
-                    if self._idle == 0:  # a task was promised to this thread just now
-                        continue
-                    self._idle -= 1
-                    return
+        while (task := self._next()) is not None:
             try:
                 task()
             except BaseException:
@@ -74,6 +72,17 @@ class _Workers:
             with self._lock:
                 self._idle += 1
 
+    def _next(self) -> Task | None:
+        """The next task, or None after a while without one."""
+        while True:
+            try:
+                return self._tasks.get(timeout=IDLE_SECONDS)
+            except queue.Empty:
+                with self._lock:
+                    if self._tasks.empty():  # nothing was promised to a thread that waits
+                        self._idle = max(0, self._idle - 1)
+                        return None
+
 
 class Crew:
     """The tasks of one operation on worker threads: started one by one, waited for, or called off.
@@ -82,34 +91,40 @@ class Crew:
     called off never begins, so that nobody waits for a task that no thread will ever take.
 
     Args:
-        changed: the operation's condition; it is notified whenever a task has ended.
+        lock: the operation's.
+        changed: what waits for it; notified whenever a task has ended.
     """
 
-    def __init__(self, changed: threading.Condition) -> None:
+    def __init__(self, lock: Any, changed: Changed) -> None:
+        self._lock = lock
         self._changed = changed
         self._promised = 0
         self._running = 0
 
-    def start(self, task: Task) -> None:
-        with self._changed:
+    def start(self, task: Task) -> bool:
+        """Has a worker run `task`; False where no thread can be had for it."""
+        with self._lock:
             self._promised += 1
-        start(lambda: self._run(task))
+        try:
+            start(lambda: self._run(task))
+        except RuntimeError:
+            with self._lock:
+                self._promised -= 1
+            return False
+        return True
 
     def join(self) -> None:
         """Returns, interruptibly, when every task has ended."""
-        with self._changed:
-            while self._promised or self._running:
-                self._changed.wait(0.1)
+        self._changed.wait_for(lambda: not self._promised and not self._running)
 
     def call_off(self) -> None:
         """No further task begins; returns when those that had have ended."""
-        with self._changed:
+        with self._lock:
             self._promised = 0
-            while self._running:
-                self._changed.wait(0.1)
+        self._changed.wait_for(lambda: not self._running)
 
     def _run(self, task: Task) -> None:
-        with self._changed:
+        with self._lock:
             if not self._promised:
                 return
             self._promised -= 1
@@ -117,7 +132,7 @@ class Crew:
         try:
             task()
         finally:
-            with self._changed:
+            with self._lock:
                 self._running -= 1
                 self._changed.notify_all()
 
@@ -130,22 +145,29 @@ class _Reaper:
         self._lock = threading.Lock()
         self._running = False
 
-    def ensure_running(self) -> None:
+    def ensure_running(self) -> bool:
+        """Starts the thread where there is none; False where none can be had, and then the next call tries again."""
+        if self._running:
+            return True
         with self._lock:
-            if self._running:
-                return
-            self._running = True
-        threading.Thread(target=self._serve, name="s3dlio-reaper", daemon=True).start()
+            if not self._running:
+                try:
+                    threading.Thread(target=self._serve, name="s3dlio-reaper", daemon=True).start()
+                except RuntimeError:
+                    return False
+                self._running = True
+        return True
 
     def put(self, upload: Reapable) -> None:
         self._queue.put(upload)
 
     def _serve(self) -> None:
+        self._running = True  # whatever interrupts who started this
         while True:
             upload = self._queue.get()
             try:
                 upload.reap()
-            except Exception:
+            except BaseException:
                 log.exception("a dropped upload could not be aborted")
             del upload
 
@@ -173,17 +195,21 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def start(task: Task) -> None:
-    """Runs `task` on a worker thread; ConfigurationError where it would be no thread (`_patches`)."""
+    """Runs `task` on a worker thread; RuntimeError where none can be had, and then it never runs.
+
+    Raises:
+        ConfigurationError: it would be no thread (`_patches`).
+    """
     refuse_patches()
     _process.workers.start(task)
 
 
 def register_open(upload: Reapable) -> None:
-    """Remembers an upload that must be ended if the interpreter exits first."""
+    """Remembers an upload that must be ended if its writer is dropped, or the interpreter exits, first."""
     refuse_patches()
-    _process.reaper.ensure_running()
     with _process.open_lock:
         _process.open_uploads.add(upload)
+    _process.reaper.ensure_running()
 
 
 def unregister_open(upload: Reapable) -> None:
@@ -196,11 +222,20 @@ def reap(upload: Reapable) -> None:
     _process.reaper.put(upload)
 
 
+def start_or_reap(task: Task, upload: Reapable) -> None:
+    """Runs `task`, which ends `upload`, on a worker; where none can be had the reaper ends it, or the exit does."""
+    try:
+        start(task)
+    except RuntimeError:
+        reap(upload)
+
+
 class _Ending:
     """An upload being ended while the interpreter waits."""
 
     def __init__(self, upload: Reapable) -> None:
         self._upload = upload
+        self.uri = upload.uri
         self.ended = threading.Event()
 
     def reap(self) -> None:
@@ -220,6 +255,8 @@ def _at_exit() -> None:
         # From Python 3.12 on no thread starts at exit; the reaper's runs already.
         except (RuntimeError, ConfigurationError):
             _process.reaper.put(ending)
+    if endings and not _process.reaper.ensure_running():
+        log.warning("no thread can be had to end the upload of %s and others", endings[0].uri)
     deadline = time.monotonic() + EXIT_SECONDS
     for ending in endings:
         ending.ended.wait(max(0.0, deadline - time.monotonic()))

@@ -9,13 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import threading
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ParamSpec, Self, TypeVar
 
 from . import _workers
 from ._assembler import Owner
@@ -26,53 +24,14 @@ from ._payload import flat_view
 from ._upload import Resumed, State, Upload
 from ._upload_info import UploadInfo
 from ._uri import Location, check_location, parse_uri
+from ._waiting import Turn
 from .config import MAX_OBJECT_SIZE, MIN_PART_SIZE, MultipartUploadConfig, check_integer
-from .errors import ConfigurationError, ReservationError
+from .errors import ConfigurationError, ReservationError, WriterClosedError
 from .progress import Progress
 
 PACKAGE = os.path.dirname(__file__)
-
-
-class _Turn:
-    """Lets threads in one at a time, in the order of their arrival."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._waiting: deque[threading.Event] = deque()
-        self._taken = False
-
-    def try_enter(self) -> bool:
-        """Takes the turn if nobody has it."""
-        with self._lock:
-            if self._taken:
-                return False
-            self._taken = True
-            return True
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._taken:
-                self._taken = True
-                return
-            mine = threading.Event()
-            self._waiting.append(mine)
-        try:
-            mine.wait()
-        except BaseException:
-            with self._lock:
-                given_up = mine in self._waiting
-                if given_up:
-                    self._waiting.remove(mine)
-            if not given_up:  # the turn came together with the interrupt: hand it on
-                self.__exit__()
-            raise
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            if self._waiting:
-                self._waiting.popleft().set()
-            else:
-                self._taken = False
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class _Reservation:
@@ -95,13 +54,20 @@ def make_config(options: Mapping[str, Any]) -> MultipartUploadConfig:
 class MultipartUploadWriter:
     """Streams one object to the store, in parts that travel while the caller goes on writing.
 
-    Usable from many threads; calls are served in the order they arrive. As a context manager it closes
-    on success and aborts when the block raises.
+    Usable from many threads; calls are served in the order they arrive. Where a waiting call is interrupted, those
+    behind it may overtake those before it. `abort` and the properties never wait for another call.
+
+    As a context manager it closes on success, aborts when the block raises, and does nothing more where it was aborted.
+    `abort_on_failure` speaks of failures of the writer: once it has failed, that setting alone says whether the upload
+    is aborted, whatever the block raises; an upload that has not failed is aborted by an exception of the block.
+
+    An interrupt (KeyboardInterrupt, SystemExit) during a call is raised by that call. Where it leaves the object
+    incomplete, every later call, on any thread, raises a `WriterClosedError` whose cause it is.
 
     Args:
         bucket: bucket name.
         key: object key, kept exactly.
-        progress: called with a `ProgressEvent` after each stored part.
+        progress: called with a `ProgressEvent` for each stored part; see `Progress`.
         client: a `Client`; None for the default one, built from the environment.
         options: the fields of `MultipartUploadConfig`.
 
@@ -129,10 +95,9 @@ class MultipartUploadWriter:
         config = make_config(options)
         location = check_location(bucket, key)
         self._config = config
-        self._turn = _Turn()
+        self._turn = Turn()
         self._reservation: _Reservation | None = None
         self._flush_unjoined = False
-        self._last_part_sent = False
         self._info: UploadInfo | None = None
         self._upload = Upload(service_of(client), location, config, progress, _caller())
         self._intake = Intake(self._upload, config)
@@ -203,8 +168,8 @@ class MultipartUploadWriter:
 
     @property
     def closed(self) -> bool:
-        """Whether the writer takes no more data: closed or aborted."""
-        return self._state.state in (State.CLOSED, State.ABORTED)
+        """Whether the writer takes no more data: closed, aborted or failed."""
+        return self._state.ended
 
     @property
     def bytes_written(self) -> int:
@@ -243,14 +208,21 @@ class MultipartUploadWriter:
             MemoryError: the machine has not that much memory.
             ConfigurationError: `n` is not a whole number from 1 to 5 TiB.
         """
-        with self._serving():
-            if self._reservation is not None:
-                raise ReservationError("a reservation is open; call commit(n) for it first")
-            size = check_integer("n", n, 1, MAX_OBJECT_SIZE, "bytes", "reserve what will be committed")
-            owner = self._intake.acquire(size, self._intake.pack_everything)
+        return self._serve(self._reserve, n)
+
+    def _reserve(self, n: int) -> memoryview:
+        if self._reservation is not None:
+            raise ReservationError("a reservation is open; call commit(n) for it first")
+        size = check_integer("n", n, 1, MAX_OBJECT_SIZE, "bytes", "reserve what will be committed")
+        owner = self._intake.acquire(size, self._intake.pack_everything)
+        try:
             assert owner.view is not None
             self._reservation = _Reservation(owner, owner.view[:])
-            return self._reservation.view
+        except BaseException:
+            self._reservation = None
+            self._state.drop(owner)
+            raise
+        return self._reservation.view
 
     def commit(self, n: int) -> None:
         """Hands the first `n` bytes of the open reservation over (0 gives it back).
@@ -262,21 +234,23 @@ class MultipartUploadWriter:
             ReservationError: no reservation is open.
             ConfigurationError: `n` is outside 0 to the reserved size; the reservation stays open.
         """
-        with self._serving():
-            reservation = self._reservation
-            if reservation is None:
-                raise ReservationError("no reservation is open; call reserve(n) first")
-            owner = reservation.owner
-            assert owner.view is not None
-            size = check_integer("n", n, 0, len(owner.view), "bytes", "commit at most what was reserved")
+        self._serve(self._commit, n)
+
+    def _commit(self, n: int) -> None:
+        reservation = self._reservation
+        if reservation is None:
+            raise ReservationError("no reservation is open; call reserve(n) first")
+        owner = reservation.owner
+        assert owner.view is not None
+        size = check_integer("n", n, 0, len(owner.view), "bytes", "commit at most what was reserved")
+        try:
             self._reservation = None
             with contextlib.suppress(BufferError):  # NumPy arrays over the view keep it alive
                 reservation.view.release()
-            try:
-                with self._intake.failing_on_error():
-                    self._intake.hand_over(owner, size)
-            finally:
-                self._state.drop(owner)
+            with self._intake.failing_on_error():
+                self._intake.hand_over(owner, size)
+        finally:
+            self._state.drop(owner)
 
     def write(self, data: Any, *, copy: bool = True) -> int:
         """Appends any C-contiguous buffer, of any format and shape.
@@ -294,60 +268,74 @@ class MultipartUploadWriter:
             ReservationError: a reservation is open.
         """
         view = flat_view(data)
-        with self._serving():
-            self._refuse_reservation("write")
-            if len(view) >= SMALLEST_SEGMENT and (not copy or type(data) is bytes):
-                self._intake.borrow(view)
-            else:
-                self._intake.copy_in(view)
-            return len(view)
+        return self._serve(self._write, view, copy and type(data) is not bytes)
+
+    def _write(self, view: memoryview, copy: bool) -> int:
+        self._refuse_reservation("write")
+        if len(view) < SMALLEST_SEGMENT or copy:
+            self._intake.copy_in(view)
+        else:
+            self._intake.borrow(view)
+        return len(view)
 
     def flush(self) -> None:
         """Stores everything accepted so far, the tail as a short part, and returns when it is stored.
 
         More data may follow: the short part is then replaced under the same number. No borrowed buffer is
-        referenced any more.
+        referenced any more. The progress of all that is stored has been reported.
         """
-        with self._serving():
-            self._refuse_reservation("flush")
-            intake = self._intake
-            if intake.assembler.waiting > intake.flushed:
-                with intake.failing_on_error():
-                    intake.pack([s for s in intake.assembler.segments if s.owner.borrowed])
-                    self._flush_unjoined = True
-                    intake.flushed = intake.assembler.waiting
-                    self._state.submit([intake.assembler.finish()], keep=True)
-            self._state.join()
-            self._flush_unjoined = False
+        self._serve(self._flush)
+        self._state.join_reports()
+        self._state.check_open()  # the callback may have ended it
+
+    def _flush(self) -> None:
+        self._refuse_reservation("flush")
+        intake = self._intake
+        if intake.assembler.waiting > intake.flushed:
+            with intake.failing_on_error():
+                intake.pack(intake.assembler.where(lambda owner: owner.borrowed))
+                self._send_open_part()
+        self._join_open_part()
+
+    def _send_open_part(self) -> None:
+        """Sends the open part as it is; it must be stored before anything else has its number."""
+        self._flush_unjoined = True
+        self._intake.flushed = self._intake.assembler.waiting
+        self._state.submit([self._intake.assembler.finish()], keep=True)
+
+    def _join_open_part(self) -> None:
+        self._state.join()
+        self._flush_unjoined = False
 
     def close(self) -> UploadInfo:
         """Stores the rest, publishes the object and returns what the store has. Idempotent.
 
+        The progress of every part has been reported.
+
         Raises:
             ReservationError: a reservation is open; the writer stays usable.
             S3Error, TransportError: the upload failed; it is then aborted unless `abort_on_failure` is False.
-            ChecksumMismatchError: the store has something else than what was sent.
+            ChecksumMismatchError: the store has something else than what was sent, or not all that was written.
         """
         self._state.check_process()
         try:
-            with self._turn:
-                if self._info is None:
-                    self._state.check_open()
-                    self._refuse_reservation("close")
-                    self._info = self._close()
-                return self._info
+            info = self._take_turn(self._close)
         finally:
             self._let_go_if_ended()
             self._state.join_ending()
+        self._state.join_reports()
+        return info
 
     def abort(self) -> None:
         """Gives the object up: stops parts in flight, waits for them, and aborts the upload on the store.
 
-        From any thread; a call that waits elsewhere raises `WriterClosedError`. Idempotent; does nothing after
-        a successful `close`.
+        From any thread, progress callback or signal handler; a call that waits elsewhere raises `WriterClosedError`.
+        Idempotent; does nothing after a successful `close`. After a failure every call goes on raising that.
 
         Raises:
             S3Error: the store refused to abort.
+            WriterClosedError: a signal handler interrupts the very `close` that is publishing the object. Out of the
+                handler it ends that `close`.
         """
         self._abort(explicit=True)
 
@@ -357,14 +345,14 @@ class MultipartUploadWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if kind is None:
+        if kind is not None:
+            self._abort_after(error)
+        elif self._state.state is not State.ABORTED:  # as by the block itself
             try:
                 self.close()
             except BaseException as failure:
                 self._abort_after(failure)
                 raise
-        else:
-            self._abort_after(error)
 
     def __del__(self) -> None:
         upload = self._upload
@@ -373,39 +361,54 @@ class MultipartUploadWriter:
 
     # ------------------------------------------------------------------------------------------- the way
 
-    @contextlib.contextmanager
-    def _serving(self) -> Iterator[None]:
-        """The caller's turn on an open writer."""
+    def _serve(self, call: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+        """Calls `call` in the caller's turn, on an open writer."""
+
+        def served() -> R:
+            self._state.check_open()
+            if self._flush_unjoined:  # of an interrupted call: its short part must not meet its successor
+                self._join_open_part()
+            return call(*arguments, **named)
+
         self._state.check_process()
         try:
-            with self._turn:
-                self._state.check_open()
-                if self._flush_unjoined:  # an interrupted flush: its short part must not meet its successor
-                    self._state.join()
-                    self._flush_unjoined = False
-                yield
+            return self._take_turn(served)
         finally:
             self._let_go_if_ended()
+
+    def _take_turn(self, call: Callable[[], R]) -> R:
+        if self._turn.mine:
+            raise ReservationError(
+                "a signal handler called a writer that its own thread is at work on; let it raise, or call abort()"
+            )
+        return self._turn.run(call)
 
     def _let_go_if_ended(self) -> None:
         """After the last call on an upload that has ended, what the writer still holds goes back to the pool.
 
-        Whoever ends a call, or the upload, looks here afterwards; where another call has the turn, that one will.
+        Whoever ends a call, or the upload, looks here afterwards; where another call has the turn, that one will. One
+        that takes it meanwhile finds the upload ended, and is not waited for long.
         """
-        if self._state.state not in (State.CLOSED, State.FAILED, State.ABORTED) or not self._turn.try_enter():
-            return
-        try:
-            self._intake.let_go()
-            reservation, self._reservation = self._reservation, None
-            if reservation is not None:
-                self._state.drop(reservation.owner)
-        finally:
-            self._turn.__exit__()
+        if self._state.ended and not self._turn.taken:
+            self._turn.run(self._let_go)
+
+    def _let_go(self) -> None:
+        self._intake.let_go()
+        reservation, self._reservation = self._reservation, None
+        if reservation is not None:
+            self._state.drop(reservation.owner)
 
     def _abort_after(self, cause: BaseException | None) -> None:
-        """Aborts without masking the error on its way, nor holding up an interrupt."""
+        """Aborts without masking the error on its way, nor holding up an interrupt.
+
+        What has failed was aborted then, or is to stay.
+        """
         try:
-            if isinstance(cause, Exception):
+            self._state.check_process()
+            if self._state.state is State.FAILED and isinstance(cause, Exception):
+                self._state.join_ending()
+                self._let_go_if_ended()
+            elif isinstance(cause, Exception):
                 self._abort(explicit=False)
             else:
                 self._abandon()
@@ -414,6 +417,8 @@ class MultipartUploadWriter:
 
     def _abort(self, *, explicit: bool) -> None:
         self._state.check_process()
+        if self._turn.mine and self._state.state is State.COMPLETING:
+            raise WriterClosedError(f"the upload of {self._state.uri} is being published; abort() ended close()")
         try:
             self._state.abort(explicit=explicit)
         finally:
@@ -437,21 +442,17 @@ class MultipartUploadWriter:
 
     def _close(self) -> UploadInfo:
         upload, intake = self._state, self._intake
-        rest = intake.assembler.finish()
-        if self._flush_unjoined or upload.upload_id is not None or rest.number > 1 or intake.flushed:
-            unsent = rest.length > intake.flushed or (rest.number == 1 and not intake.flushed)
-            if not self._last_part_sent and unsent:
-                with intake.failing_on_error():  # interrupted here, nobody would know whether it is on its way
-                    self._last_part_sent = True
-                    upload.submit([rest], keep=True)
-            upload.join()
-            parts = len(upload.parts)
-            stored = upload.complete()
-        else:
-            stored, parts = upload.put_whole(rest), 1
-        return UploadInfo(
+        if self._info is not None:
+            return self._info
+        if upload.published is None:  # else an interrupt came together with the store's answer
+            upload.check_open()
+            self._refuse_reservation("close")
+            self._publish()
+        stored = upload.published
+        assert stored is not None
+        self._info = UploadInfo(
             etag=stored.bare_etag,
-            parts=parts,
+            parts=len(upload.parts),
             total_bytes=intake.bytes_written,
             checksum=stored.checksum,
             checksum_algorithm=None if stored.checksum is None or upload.algorithm is None else upload.algorithm.name,
@@ -461,6 +462,20 @@ class MultipartUploadWriter:
             completed_at=datetime.now(UTC),
             upload_id=upload.upload_id,
         )
+        return self._info
+
+    def _publish(self) -> None:
+        upload, intake = self._state, self._intake
+        if self._flush_unjoined:
+            self._join_open_part()
+        if upload.upload_id is None and intake.assembler.number == 1:
+            upload.put_whole(intake.assembler.finish())
+            return
+        if intake.assembler.waiting > intake.flushed or (intake.assembler.number == 1 and not upload.parts):
+            with intake.failing_on_error():
+                self._send_open_part()
+        self._join_open_part()
+        upload.complete(intake.bytes_written)
 
 
 class MultipartUploadSink:

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent.parent / "s3dlio"
 FLOORS = [
     {
         "_redaction", "errors", "progress", "_memory", "_kept", "_upload_info", "_forking", "_patches",
-        "_entity_tags", "_timestamps", "_control_groups", "_processors",
+        "_waiting", "_entity_tags", "_timestamps", "_control_groups", "_processors",
     },
     {
         "config", "_buffers", "_values", "_views", "_tls", "_exchange", "_exchange_loop", "_uri", "_ranges",
@@ -30,7 +30,9 @@ FLOORS = [
         "_endpoint_state", "_series", "_sending", "_attempts", "_client", "_default_service", "_operations",
         "_listings",
     },
-    {"_workers", "_completion", "_upload", "_intake", "_download", "_many"},
+    {
+        "_workers", "_reports", "_completion", "_account", "_aborting", "_upload", "_intake", "_download", "_many",
+    },
     {"writer", "reader", "objects", "uploads", "client"},
     {"__init__"},
 ]  # fmt: skip
