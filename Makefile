@@ -39,7 +39,8 @@ STRESS_SECONDS ?= 20
 stress: $(STAMP)
 	S3DLIO_STRESS_SECONDS=$(STRESS_SECONDS) $(BIN)/python -m pytest -q tests/models/test_threads.py
 
-# Everything at once for MINUTES, against the scripted peer and MinIO; then the stores are asked what was lost. SEED=N repeats one.
+# Everything at once for MINUTES, against the scripted peer, MinIO, and a MinIO behind a proxy that alters answers; then
+# the stores are asked what was lost. SEED=N repeats one.
 MINUTES ?= 10
 SEED ?=
 soak: $(STAMP) $(FUZZ_READY) $(MINIO)

@@ -1,6 +1,7 @@
-"""Everything at once for some minutes, against the scripted peer and MinIO, and then what the stores say of it.
+"""Everything at once for some minutes, against the scripted peer, MinIO, and a MinIO behind a proxy that alters answers
+(`places`); and then what the stores say of it.
 
-``python tests/soak MINUTES [SEED]``. It goes in rounds: threads run scenarios, then nothing runs and both stores are
+``python tests/soak MINUTES [SEED]``. It goes in rounds: threads run scenarios, then nothing runs and all stores are
 audited, then fresh ones take their place. Beside them the state machines search and the fuzzer runs. Its last line has
 to be ``lost 0, orphaned 0 (reported N), mixed 0``; it exits with 1 where it is not.
 """

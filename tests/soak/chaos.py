@@ -1,6 +1,7 @@
-"""What the peer does wrong in a soak: for each request a throw of the dice that only the seed and the request decide.
+"""What goes wrong in a soak: for each request a throw of the dice that only the seed and the request decide.
 
-So the same seed gives the same faults to the same requests, in whatever order threads send them.
+So the same seed gives the same faults to the same requests, in whatever order threads send them. `Chaos` is of the
+scripted peer, `Detour` of the proxy before MinIO.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from behaviours import (
 )
 from counts import Counts
 from faulty import COMPLETE, CREATE, CURABLE, FATAL, PUT, UPLOAD_PART
+from oddities import DATES, ETAGS, FRAMINGS, GATEWAY, MISSING, REPLACED, UNUSABLE
 from peer import Behaviour, Turn
+from proxy import Asked
 
 DOOMED = "doomed"  # keys that begin so meet a fault that no retry cures
 VERIFIED = "verified"  # keys that begin so are read as a whole only, so that every flipped bit is detected
@@ -100,3 +103,37 @@ class Chaos:
         same = (one for one in turn.peer.requests(UPLOAD_PART, seen.part) if one.upload_id == seen.upload_id)
         if any(one.open and one is not seen for one in same):
             self._counts.add("parts sent twice")
+
+
+# Of all answers that pass the proxy, how many are framed otherwise, and how many have something odd in their heads.
+_FRAMED_SHARE, _HEAD_SHARE = 0.4, 0.4
+# Of answers to a range, how many say too little to be of use. Of other answers none: what a cut body without a length
+# lacks, nobody can know whose object has no checksum.
+_UNUSABLE_SHARE = 0.02
+# How many are replaced by a page of the gateway's own, after they have had their effect.
+_REPLACED_SHARE = 0.03
+_IN_HEADS = [*ETAGS, *MISSING, *DATES]
+
+
+class Detour:
+    """Names the oddities of each answer that goes through the proxy."""
+
+    def __init__(self, seed: object, counts: Counts) -> None:
+        self._seed = seed
+        self._counts = counts
+
+    def __call__(self, asked: Asked) -> list[str]:
+        names = self.choose(asked)
+        self._counts.add("answers altered on their way", bool(names))
+        return names
+
+    def choose(self, asked: Asked) -> list[str]:
+        dice = random.Random(f"{self._seed}/{asked}")
+        if asked.operation == "GetObject" and asked.offset is not None and dice.random() < _UNUSABLE_SHARE:
+            return [dice.choice(list(UNUSABLE))]
+        if dice.random() < _REPLACED_SHARE:
+            return [dice.choice(list(REPLACED if asked.method in ("PUT", "POST", "DELETE") else GATEWAY))]
+        names = [dice.choice(list(FRAMINGS))] if dice.random() < _FRAMED_SHARE else []
+        if dice.random() < _HEAD_SHARE:
+            names += dice.sample(_IN_HEADS, dice.randint(1, 3))
+        return names

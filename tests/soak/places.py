@@ -1,7 +1,9 @@
-"""The two stores of a soak, each with a fresh bucket, a ledger and clients: the scripted peer and MinIO.
+"""The places of a soak, each with a fresh bucket, a ledger and clients: the scripted peer, MinIO, and a MinIO behind a
+proxy that frames answers otherwise and takes, weakens or garbles what their heads say.
 
-Both keep every version of an object, so that an audit knows what there was. They are looked into without the library:
-the peer's model in memory, MinIO by boto3 and on its disk.
+All keep every version of an object, so that an audit knows what there was. They are looked into without the library and
+without the proxy: the peer's model in memory, MinIO by boto3 and on its disk. A version id that the proxy has taken
+makes no audit wrong, for what was closed without one is looked for among all versions.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from content import connect
 from ledger import Ledger, LeftUpload, StoredVersion
 from model import Store
 from peer import Peer, Rule
+from proxy import Choose, Proxy
 from servers import KEYS, REGION, Restartable
 
 
@@ -36,6 +39,10 @@ class Place:
 
     def uri(self, key: str) -> str:
         return f"s3://{self.bucket}/{key}"
+
+    def transcript(self, key: str) -> str:
+        """What passed of the keys that hold `key`, where that is known."""
+        return ""
 
     def close(self) -> None:
         self.client.close()
@@ -58,6 +65,9 @@ class PeerPlace(Place):
 
     def settle(self) -> None:
         self.peer.wait_until_quiet()
+
+    def transcript(self, key: str) -> str:
+        return "\n".join(str(one) for one in self.peer.requests() if key in one.key)
 
     def close(self) -> None:
         super().close()
@@ -160,3 +170,29 @@ class MinioPlace(Place):
         on_disk = glob.glob(f"{self._folder}/.minio.sys/multipart/*/*/xl.meta")
         unlisted = [LeftUpload("?", path, 0) for path in on_disk[len(left) :]]
         return left + unlisted
+
+
+class ProxiedPlace(MinioPlace):
+    """Such a MinIO, which clients reach only through a proxy, plain or TLS, that passes its answers on oddly."""
+
+    name = "proxied minio"
+    bucket = "soak-proxied"
+
+    def __init__(self, binary: str, detour: Choose, tls: Authority | None) -> None:
+        super().__init__(binary)
+        self.client.close()
+        self.proxy = Proxy(self._server.port, detour, tls=None if tls is None else tls.context)
+        self.settings["endpoint_url"] = self.proxy.endpoint_url
+        if tls is not None:
+            self.settings["ca_bundle"] = str(tls.bundle)
+        self.open()
+
+    def settle(self) -> None:
+        self.proxy.wait_until_quiet()
+
+    def transcript(self, key: str) -> str:
+        return self.proxy.transcript(key)
+
+    def close(self) -> None:
+        super().close()
+        self.proxy.close()

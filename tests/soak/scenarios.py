@@ -68,7 +68,7 @@ class Turn:
         try:
             yield
         except (s3dlio.S3dlioError, *expected) as error:
-            self.counts.add(f"calls that ended in {type(error).__name__}")
+            self.counts.add(f"calls that ended in {type(error).__name__} at the {self.place.name}")
 
 
 # ------------------------------------------------------------------------------------------------------- writing

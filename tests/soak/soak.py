@@ -19,10 +19,10 @@ from tempfile import TemporaryDirectory
 
 from authority import Authority
 from beside import Beside
-from chaos import Chaos
+from chaos import Chaos, Detour
 from counts import Counts
 from ledger import Verdict
-from places import MinioPlace, PeerPlace, Place
+from places import MinioPlace, PeerPlace, Place, ProxiedPlace
 from scenarios import WEIGHTS, Turn, restart
 
 THREADS = 4
@@ -72,9 +72,11 @@ class Soak:
         return self.report()
 
     def open(self, number: int, tls: Authority | None = None) -> list[Place]:
-        places: list[Place] = [PeerPlace(Chaos(f"{self._seed}/{number}", self.counts), tls)]
+        seed = f"{self._seed}/{number}"
+        places: list[Place] = [PeerPlace(Chaos(seed, self.counts), tls)]
         if self._minio is not None:
             places.append(MinioPlace(self._minio))
+            places.append(ProxiedPlace(self._minio, Detour(seed, self.counts), tls))
         return places
 
     def act(self, places: list[Place], number: int, end: float, scenarios: int | None = None) -> None:
@@ -108,12 +110,14 @@ class Soak:
     def _run_one(self, places: list[Place], name: str) -> None:
         dice = random.Random(f"{self._seed}/{name}")
         scenario = dice.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
-        place = places[-1] if scenario is restart else dice.choice(places)
+        restartable = [one for one in places if isinstance(one, MinioPlace)]
+        place = dice.choice(restartable if scenario is restart and restartable else places)
         turn = Turn(place, dice, self.counts, f"{scenario.__name__}-{name}")
         try:
             scenario(turn)
         except BaseException:
-            self.broken.append(f"{turn.name} on {place.name}:\n{traceback.format_exc()}")
+            passed = place.transcript(turn.name)
+            self.broken.append(f"{turn.name} on {place.name}:\n{traceback.format_exc()}\n{passed}")
         self.counts.add("scenarios")
 
     def audit(self, places: list[Place]) -> None:
@@ -123,6 +127,8 @@ class Soak:
             found = place.ledger.audit(place)
             for finding in found.findings:
                 print(finding, flush=True)
+                key = finding.partition(f"{place.name}: ")[2].partition(" ")[0].rstrip(":")
+                print(place.transcript(key), flush=True)
             self.verdict.add(found)
 
     def report(self) -> int:

@@ -12,11 +12,13 @@ from typing import Any
 import ledger
 import pytest
 from behaviours import DropBeforeHead
-from chaos import Chaos
+from chaos import Chaos, Detour
 from content import Content
 from counts import Counts
 from ledger import Records, Verdict
-from places import MinioPlace, PeerPlace, Place
+from oddities import GATEWAY, REPLACED, SURVIVABLE, UNUSABLE
+from places import MinioPlace, PeerPlace, Place, ProxiedPlace
+from proxy import Asked
 from scenarios import WEIGHTS, Turn, read_some, upload_by_threads
 from scripted import EXTENT, EXTENTS
 from servers import SKIPPED, minio_binary
@@ -26,7 +28,7 @@ PART = 5 << 20
 FIRST, SECOND = Content(1, PART + 17), Content(2, PART + 17)
 
 
-@pytest.fixture(params=["peer"] if EXTENT is EXTENTS["quick"] else ["peer", "minio"])
+@pytest.fixture(params=["peer"] if EXTENT is EXTENTS["quick"] else ["peer", "minio", "proxied"])
 def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A store with an object that was written, reported, and read, in two versions."""
     monkeypatch.setattr(ledger, "SETTLING", 0.5)
@@ -41,7 +43,7 @@ def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
             if os.environ.get("S3DLIO_REQUIRE_MINIO") == "1":
                 pytest.fail(SKIPPED)
             pytest.skip("MinIO was not found")
-        made = MinioPlace(binary)
+        made = MinioPlace(binary) if request.param == "minio" else ProxiedPlace(binary, lambda _: ["chunked"], None)
     for content in (FIRST, SECOND):
         write(made, "k", content)
         made.ledger.read("k", 0, None, made.client.get(made.uri("k")))
@@ -81,6 +83,13 @@ def test_an_object_that_is_gone_is_lost(place: Any) -> None:
 def test_a_reported_version_that_only_a_later_one_resembles_is_lost(place: Any) -> None:
     """Its own version is what counts: that the object was written again makes nothing good."""
     place.ledger.close("k", FIRST, place.versions("k")[-1 if place.name == "peer" else 0].version_id)
+    assert numbers(place.ledger.audit(place)) == (1, 0, 0, 0)
+
+
+def test_what_was_closed_without_a_version_id_is_looked_for_among_all_versions(place: Any) -> None:
+    place.ledger.close("k", FIRST, None)
+    assert numbers(place.ledger.audit(place)) == (0, 0, 0, 0)
+    place.ledger.close("k", Content(3, FIRST.size), None)
     assert numbers(place.ledger.audit(place)) == (1, 0, 0, 0)
 
 
@@ -245,6 +254,17 @@ def test_the_seed_alone_decides_what_goes_wrong() -> None:
     first, again, other = ([repr(Chaos(seed, Counts()).choose(*request)) for request in requests] for seed in (5, 5, 6))
     assert first == again != other
     assert len(WEIGHTS) == len({scenario.__name__ for scenario in WEIGHTS})
+
+
+def test_the_seed_alone_decides_what_happens_on_the_way() -> None:
+    requests = [Asked("GET", "GetObject", "b", f"k{n}", None, offset, 1) for n in range(200) for offset in (None, 0, 9)]
+    first, again, other = ([Detour(seed, Counts()).choose(one) for one in requests] for seed in (5, 5, 6))
+    assert first == again != other
+    chosen = {name for names in first for name in names}
+    assert chosen == {*SURVIVABLE, *UNUSABLE, *GATEWAY}
+    puts = [Detour(5, Counts()).choose(replace(one, method="PUT", operation="UploadPart")) for one in requests]
+    assert {name for names in puts for name in names} == {*SURVIVABLE, *REPLACED}
+    assert all(not {*names} & {*UNUSABLE} for names, one in zip(first, requests, strict=True) if one.offset is None)
 
 
 def test_a_lost_create_is_among_what_goes_wrong() -> None:
