@@ -140,6 +140,7 @@ def test_a_part_without_an_etag_is_found_in_the_list(peer: Peer, client: Client,
 def test_a_part_without_an_etag_that_the_store_has_otherwise_is_never_published(peer: Peer, client: Client) -> None:
     class Overwritten:
         def __call__(self, turn: Any) -> None:
+            turn.read()
             turn.serve(body=bytes(PART), without=CRC)
             turn.send(Reply(200))
 
