@@ -447,17 +447,22 @@ class _SteppedSocket(ssl.SSLSocket):
         timeout = self.gettimeout()
         self.setblocking(False)
         try:
-            while True:
-                try:
-                    with forks_wait():
-                        return super().do_handshake()
-                except ssl.SSLWantReadError:
-                    wanted = select.POLLIN
-                except ssl.SSLWantWriteError:
-                    wanted = select.POLLOUT
-                _budget().wait(self, wanted)
-        finally:
-            self.settimeout(timeout)
+            self._shake()
+        except BaseException:
+            self.close()  # before Python 3.13 the standard library does so after some errors only
+            raise
+        self.settimeout(timeout)
+
+    def _shake(self) -> None:
+        while True:
+            try:
+                with forks_wait():
+                    return super().do_handshake()
+            except ssl.SSLWantReadError:
+                wanted = select.POLLIN
+            except ssl.SSLWantWriteError:
+                wanted = select.POLLOUT
+            _budget().wait(self, wanted)
 
 
 class _HTTPConnection(HTTPConnection):
