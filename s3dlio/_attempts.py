@@ -184,7 +184,7 @@ class Attempts:
                 in_time = self._receive(call, sending)
             self._record(sending, first_byte, time.monotonic() - started)
         except BaseException:
-            _end(exchange)  # its connection is about to be closed, and its memory to be the caller's again
+            exchange.end()  # its connection is about to be closed, and its memory to be the caller's again
             raise
         finally:
             scope.leave(exchange)
@@ -270,8 +270,10 @@ class Attempts:
                         return self._second(call, exchange, second, lease, scope)
             return None
         finally:
-            _end(second.exchange)
-            scope.leave(second.exchange)
+            try:
+                second.exchange.end()
+            finally:
+                scope.leave(second.exchange)
 
     def _second(
         self, call: Call, exchange: Exchange, second: Sending, lease: Lease, scope: CancelScope
@@ -279,13 +281,13 @@ class Attempts:
         """How the second of two sendings ended, once the first was cut short; None where the first counts."""
         request = call.request
         if request.on_head is not None:  # from here on the body's place is the second's
-            if not _end(exchange):
+            if not exchange.end():
                 return None
             if second.exchange.outcome == Outcome.HEAD_READY and not self._receive(call, second):
                 return call.out_of_time()
             return self._conclude(call, second, lease, scope)
         answer = self._conclude(call, second, lease, scope)
-        if isinstance(answer, Failed) or not _end(exchange):
+        if isinstance(answer, Failed) or not exchange.end():
             return None
         if request.into is not None:
             second.copy_to(request.into)
@@ -487,10 +489,10 @@ def _run(exchange: Exchange, timeout: float | None, *, cancel: bool = True) -> b
             drivers().submit(exchange)
         in_time = exchange.wait(timeout)
     except BaseException:
-        _end(exchange)
+        exchange.end()
         raise
     if not in_time and cancel:
-        _end(exchange)
+        exchange.end()
     return in_time
 
 
@@ -511,13 +513,6 @@ def _run_followed(exchange: Exchange, call: Call, on_bytes: Callable[[int], None
 def _now(signed: SignedWith) -> datetime | None:
     """The store's time, where it has told that ours is wrong."""
     return datetime.now(UTC) + timedelta(seconds=signed.clock_offset) if signed.clock_offset else None
-
-
-def _end(exchange: Exchange) -> bool:
-    """Cuts an exchange short; then its driver has let go of the caller's memory. False where it had ended well."""
-    exchange.cancel()
-    exchange.wait(None)
-    return exchange.outcome != Outcome.COMPLETE
 
 
 def _failed_before(error: TransportError, began: float) -> Failed:

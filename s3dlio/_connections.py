@@ -13,7 +13,6 @@ import contextlib
 import encodings.idna  # noqa: F401 - connecting encodes host names, and workers must import nothing: see `_workers`
 import errno
 import os
-import queue
 import re
 import select
 import socket
@@ -36,6 +35,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from ._exchange import reset_connection
 from ._forking import forks_wait
+from ._idle_connections import IdleConnections
 from ._proxies import ProxyRefusedError, proxy_for
 from ._uri import Origin
 from .config import ClientSettings, ca_bundle_from_environment
@@ -515,6 +515,7 @@ class _HTTPPool(urllib3.HTTPConnectionPool):
     """urllib3's pool, known to the fork handler."""
 
     ConnectionCls = _HTTPConnection
+    QueueCls: Any = IdleConnections
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -523,14 +524,12 @@ class _HTTPPool(urllib3.HTTPConnectionPool):
     def _start_afresh(self) -> None:
         """Lets the parent's idle connections go.
 
-        A thread of the parent may have held the queue's lock, which urllib3's finalizer would wait for; and an
-        open descriptor here would keep the connection open after the parent has closed it.
+        An open descriptor here would keep the connection open after the parent has closed it.
         """
-        idle, self.pool = self.pool, None
+        idle: Any = self.pool
+        self.pool = None
         if idle is not None:
-            connections = [one for one in idle.queue if one is not None]
-            queue.LifoQueue.__init__(idle, idle.maxsize)
-            for connection in connections:
+            for connection in idle.take_all():
                 connection.close()
 
 

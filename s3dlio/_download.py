@@ -15,6 +15,7 @@ from ._bytes_view import BytesView
 from ._checksums import Checksum
 from ._client import Service
 from ._collected import Bounded, Collected
+from ._exchange import unbroken
 from ._failures import Failed
 from ._get_response import (
     WHOLE,
@@ -132,10 +133,14 @@ class Download:
 
     def _run(self) -> int:
         try:
-            self._first()
-            self._do_own_tasks()
-            self._crew.join()
-            self._reports.join(self._fail)
+            try:
+                self._first()
+                self._do_own_tasks()
+                self._crew.join()
+                self._reports.join(self._fail)
+            except BaseException:
+                unbroken(self._scope.end)  # however many interrupts come: nobody writes into the destination after this
+                raise
         except Cancelled:  # by a range that failed while the first was on its way, or from outside
             self._stop()
         except BaseException:

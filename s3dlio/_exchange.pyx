@@ -73,6 +73,9 @@ cdef double SIGNAL_SLICE = 0.1
 cdef double LONGEST_TIMEOUT = 1e9
 # A lock takes no longer timeouts than 292 years; a day is as good.
 cdef double LONGEST_WAIT = 86400
+# A loop lets a cancelled exchange go within one round. Where it has not after so many microseconds something is broken,
+# and signals count again.
+cdef int64_t LONGEST_END = 10_000_000
 # More segments than this no request can have.
 cdef Py_ssize_t MOST_SEGMENTS = 1 << 20
 
@@ -136,6 +139,27 @@ def reset_connection(int fd):
     Unlike closing with a linger time of zero it works while a forked child holds the descriptor.
     """
     return fd >= 0 and dissolve(fd) == 0
+
+
+def unbroken(action):
+    """Calls `action` until it comes to its end, however often an interrupt breaks it off, and raises the last of those.
+
+    No interrupt comes between two calls, nor, where this is called by name in a handler, before the first.
+
+    Args:
+        action: may be begun again at any point, and waits for nothing that a peer decides.
+    """
+    cdef object interrupt = None
+    while True:
+        try:
+            action()
+            break
+        except Exception:
+            raise
+        except BaseException as error:
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
 
 
 cdef int64_t _nanoseconds(object seconds) except -1:
@@ -495,3 +519,23 @@ cdef class Exchange:
         elif self.s.outcome == HEAD_READY:
             self.s.outcome = CANCELLED
             self._settle()
+
+    def end(self):
+        """Cancels the exchange, and returns when its loop has let go of the caller's memory and connection.
+
+        No signal breaks this, unlike `wait`: an interrupt is raised right after it, when whoever called may give both to
+        others. Called by name in a handler or a `finally`, no interrupt comes between that and the cancelling either.
+
+        Returns:
+            Whether it was cut short, or had failed; False where it had ended well.
+        """
+        cdef int acquired
+        self.cancel()
+        with nogil:
+            acquired = PyThread_acquire_lock_timed(self.s.done, LONGEST_END, 0) == PY_LOCK_ACQUIRED
+        if acquired:
+            PyThread_release_lock(self.s.done)
+            self._settle()
+        else:
+            self.wait(None)
+        return bool(self.s.outcome != COMPLETE)

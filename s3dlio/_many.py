@@ -18,6 +18,7 @@ from ._bytes_view import BytesView
 from ._checksums import Algorithm, Checksum, load
 from ._client import Service
 from ._download import FIRST_PART, Download, check_whole
+from ._exchange import unbroken
 from ._failures import Failed
 from ._kept import without_traceback
 from ._operations import Stored
@@ -99,8 +100,12 @@ class Batch:
     def run(self) -> list[Any]:
         """Does everything and returns the results."""
         try:
-            self._start()
-            self._crew.join()
+            try:
+                self._start()
+                self._crew.join()
+            except BaseException:
+                unbroken(self._scope.end)
+                raise
         except BaseException:
             self._stop(Cancelled("the call was interrupted"))
             self._crew.call_off()

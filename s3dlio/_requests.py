@@ -5,11 +5,13 @@ Values and one flag; nothing here sends, signs or decides.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from ._exchange import Exchange
 from ._get_response import Asked, Promise
 from .errors import WriterClosedError
 
@@ -41,21 +43,36 @@ class CancelScope:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._entered: set[Cancellable] = set()
-        self._event = threading.Event()
+        self._raised = False
+        # Held until the flag is raised. A `threading.Event` holds a lock in Python code, where an interrupt of a pause
+        # may leave it held, and raising the flag would then wait for ever.
+        self._lowered = threading.Lock()
+        self._lowered.acquire()
 
     @property
     def cancelled(self) -> bool:
-        return self._event.is_set()
+        return self._raised
 
     def cancel(self) -> None:
-        self._event.set()
+        self._raised = True
+        with contextlib.suppress(RuntimeError):  # raised before
+            self._lowered.release()
         with self._lock:
             entered = list(self._entered)
         for one in entered:
             one.cancel()
 
+    def end(self) -> None:
+        """Cancels, and returns when no driver has an exchange of the operation any more, which no peer can hold up."""
+        self.cancel()
+        with self._lock:
+            entered = list(self._entered)
+        for one in entered:
+            if isinstance(one, Exchange | CancelScope):
+                one.end()
+
     def check(self) -> None:
-        if self._event.is_set():
+        if self._raised:
             raise Cancelled("the operation was cancelled")
 
     def enter(self, one: Cancellable) -> None:
@@ -69,8 +86,9 @@ class CancelScope:
             self._entered.discard(one)
 
     def pause(self, seconds: float) -> None:
-        if self._event.wait(seconds):
-            self.check()
+        if self._lowered.acquire(timeout=seconds):
+            self._lowered.release()
+        self.check()
 
 
 class FirstBytes(NamedTuple):

@@ -177,7 +177,7 @@ class Series:
                 passed = next((one for one in limits if not self._advances(one) and one.may_cut()), None)
                 if passed is not None:
                     self.took = time.monotonic() - self._since + (passed.spent if self._seen == 0 else 0.0)
-                    self._end()
+                    exchange.end()
                     self.cut = exchange.outcome == Outcome.CANCELLED and not scope.cancelled
                 exchange.wait(None)
                 if exchange.outcome != Outcome.HEAD_READY:
@@ -185,12 +185,12 @@ class Series:
                 try:
                     place = self._place(exchange.answered, exchange.content_length)
                 except Exception:
-                    self._end()
+                    exchange.end()
                     self.cut = not scope.cancelled
                     break
                 exchange.continue_into(place)
         except BaseException:
-            self._end()
+            exchange.end()
             raise
         finally:
             scope.leave(exchange)
@@ -207,10 +207,6 @@ class Series:
                 self._seen, self._since = self.exchange.answered, time.monotonic()
             elif time.monotonic() - self._since >= patience:
                 return False
-
-    def _end(self) -> None:
-        self.exchange.cancel()
-        self.exchange.wait(None)
 
     def _place(self, answered: int, length: int) -> Any:
         if length == 0:

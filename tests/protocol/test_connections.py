@@ -751,7 +751,7 @@ def test_a_child_forked_while_locks_are_held_does_not_hang(peer: Any) -> None:
         "use()\n"
         "(manager,) = ours._managers.values()\n"
         "pool = manager.connection_from_host(origin.host, origin.port, origin.scheme)\n"
-        "with ours._lock, manager.pools.lock, pool.pool.mutex:\n"
+        "with ours._lock, manager.pools.lock:\n"
         "    del manager, pool\n"
         "    def child():\n"
         "        import gc\n"

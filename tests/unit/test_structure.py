@@ -21,6 +21,7 @@ FLOORS = [
     {
         "config", "_buffers", "_values", "_views", "_tls", "_exchange", "_exchange_loop", "_uri", "_ranges",
         "_assembler", "_xml", "_retry", "_checksums", "_get_response", "_http", "_stragglers", "_proxies",
+        "_idle_connections",
     },
     {
         "_bytes_view", "_payload", "_collected", "_credentials", "_shared_settings", "_signing", "_connections",
