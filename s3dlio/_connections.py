@@ -33,6 +33,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util import Timeout, parse_url
 from urllib3.util.ssl_ import create_urllib3_context
 
+from . import _tls
 from ._exchange import reset_connection
 from ._forking import forks_wait
 from ._idle_connections import IdleConnections
@@ -446,6 +447,7 @@ class _SteppedSocket(ssl.SSLSocket):
     def do_handshake(self, block: bool = False) -> None:
         timeout = self.gettimeout()
         self.setblocking(False)
+        _tls.prepare(self)
         try:
             self._shake()
         except BaseException:

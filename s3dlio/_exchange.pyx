@@ -523,7 +523,7 @@ cdef class Exchange:
     def end(self):
         """Cancels the exchange, and returns when its loop has let go of the caller's memory and connection.
 
-        No signal breaks this, unlike `wait`: an interrupt is raised right after it, when whoever called may give both to
+        No signal breaks this, unlike `wait`: an interrupt is raised right after it, when the caller may give both to
         others. Called by name in a handler or a `finally`, no interrupt comes between that and the cancelling either.
 
         Returns:

@@ -100,15 +100,14 @@ class Batch:
     def run(self) -> list[Any]:
         """Does everything and returns the results."""
         try:
-            try:
-                self._start()
-                self._crew.join()
-            except BaseException:
-                unbroken(self._scope.end)
-                raise
+            self._start()
+            self._crew.join()
         except BaseException:
-            self._stop(Cancelled("the call was interrupted"))
-            self._crew.call_off()
+            try:
+                self._stop(Cancelled("the call was interrupted"))
+                self._crew.call_off()
+            finally:
+                unbroken(self._scope.end)  # however many interrupts come: no driver goes on with what is the caller's
             raise
         if self._error is not None:
             raise self._taken_error()

@@ -3,7 +3,8 @@
 from s3dlio._exchange_steps cimport State
 
 cdef class TlsTransport:
-    cdef object _sock              # whose memory the pointer below points into
+    cdef object _sock              # by whose methods bytes move where nothing else can be had
+    cdef object _owner             # of the object below, which it frees: a socket that is closed lets go of it
     cdef void* _ssl                # OpenSSL's object; NULL where only the socket's methods can be used
     cdef object _error
 

@@ -1,5 +1,9 @@
 from typing import Any
 
+FALL_BACK: str
+
+def hindrance(path: str | None, version: int) -> str: ...
+def prepare(sock: Any) -> None: ...
 def without_gil(wanted: bool = True) -> bool: ...
 
 class TlsTransport:

@@ -1,4 +1,4 @@
-"""Making a connection has one budget for everything, hears a cancel, and tells at once what no other attempt can change."""
+"""Making a connection has one budget for everything, hears a cancel, and tells at once what no retry can change."""
 
 from __future__ import annotations
 
@@ -274,10 +274,11 @@ def test_an_abort_ends_a_part_that_is_being_connected(hole: tuple[str, int]) -> 
     client = s3dlio.Client(
         endpoint_url=f"http://{hole[0]}:{hole[1]}", credentials=("id", "s"), region="r", timeouts=patient
     )
-    with pytest.raises(s3dlio.S3dlioError), client.writer("s3://b/k") as writer:
-        writer.write(b"x")
-        timer = threading.Timer(0.3, writer.abort)
-        timer.start()
+    writer = client.writer("s3://b/k")
+    writer.write(b"x")
+    timer = threading.Timer(0.3, writer.abort)
+    timer.start()
+    with pytest.raises(s3dlio.S3dlioError):
         writer.close()
     timer.join(DEADLINE)
 
@@ -327,7 +328,7 @@ def test_a_series_connects_no_longer_than_its_deadline(hole: tuple[str, int]) ->
             call()
 
 
-# ---------------------------------------------------------------------------------------------------- refused by proxies
+# --------------------------------------------------------------------------------------------------- refused by proxies
 
 
 def answering(status: bytes) -> Script:
