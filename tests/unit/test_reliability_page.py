@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -37,6 +40,27 @@ def test_every_row_has_a_test_and_its_result() -> None:
         assert len(cells) == 4, row
         assert all(cells), row
         assert re.fullmatch(r"\d+ passed|every run", cells[3]), row
+
+
+@pytest.fixture(scope="module")
+def cases() -> Counter[str]:
+    """How many cases each test that the page names has, by pytest's own count."""
+    files = sorted({str(TESTS / file) for file, _ in NAMED if not file.endswith("conftest.py")})
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    shown = subprocess.run([*command, *files], cwd=TESTS.parent, capture_output=True, text=True, check=True)
+    found = [line.removeprefix("tests/").partition("[")[0] for line in shown.stdout.splitlines() if "::" in line]
+    return Counter(found)
+
+
+def test_every_row_counts_the_cases_of_its_tests(cases: Counter[str]) -> None:
+    """A test that failed would have ended the run, so that a row has as many passed as its tests have cases."""
+    wrong = []
+    for row in ROWS:
+        claimed = re.search(r"(\d+) passed \|$", row)
+        names = re.findall(r"`([a-z_/]+\.py::[\w:]+)`", row)
+        if claimed is not None and int(claimed[1]) != sum(cases[name] for name in names):
+            wrong.append(f"{sum(cases[name] for name in names)} instead of {claimed[1]}: {row}")
+    assert not wrong
 
 
 @pytest.mark.parametrize("folder", ["faults", "lifecycle", "models"])
