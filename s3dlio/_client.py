@@ -17,6 +17,7 @@ from . import _retry
 from ._attempts import Attempts, Call
 from ._checksums import ALGORITHMS, Algorithm
 from ._credentials import CredentialSource
+from ._drivers import drivers
 from ._endpoint_state import EndpointState, RetryQuota, refuses_checksum
 from ._failures import Failed
 from ._forking import forks_wait
@@ -64,6 +65,7 @@ class Service:
     def load(self) -> None:
         """Imports what requests need in the caller's thread; workers import nothing."""
         refuse_patches()
+        drivers().make_ready()
         if self._loaded:
             return
         self._credentials.load()

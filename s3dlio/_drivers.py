@@ -53,6 +53,14 @@ class Drivers:
                 raise RuntimeError("the drivers are closed")
             self._least_loaded().submit(exchange)
 
+    def make_ready(self) -> None:
+        """Starts the first loop, so that workers cannot take the last threads; `submit` says what is wrong."""
+        if self._loops:
+            return
+        with self._lock, contextlib.suppress(RuntimeError, OSError, MemoryError):
+            if not self._closed and not self._loops:
+                self._started()
+
     def close(self, timeout: float) -> bool:
         """Cancels every exchange and ends the threads, waiting at most `timeout` seconds for them.
 

@@ -179,7 +179,7 @@ def parse_copy_part(data: bytes) -> CopyResult | ErrorDocument:
 
 def parse_list_parts(data: bytes) -> PartsPage:
     """A page of ListParts."""
-    root = _root(data, "ListPartsResult")
+    root = _root(data, "ListPartsResult", "ListPartsResponse")  # the latter is moto's
     parts = [
         ListedPart(_integer(one, "PartNumber"), _etag(one), _integer(one, "Size"), _checksums(one))
         for one in root.findall("Part")

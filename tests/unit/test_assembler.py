@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,3 +71,35 @@ def test_an_owner_that_pins_more_than_twice_what_waits_is_packed(pinned: int, pa
     assembler = Assembler(100, True)
     list(assembler.add(Owner(memoryview(bytes(10)), pinned), 0, 10))
     assert bool(assembler.oversized()) is packed
+
+
+def test_a_segment_costs_the_same_however_many_wait_before_it() -> None:
+    """A part of 5 GiB in pieces of 64 KiB: steps of Python are counted, not time."""
+    piece = 64 << 10
+    assembler, view = Assembler(5 << 30, False), memoryview(bytes(piece))
+
+    def add() -> None:
+        list(assembler.add(Owner(view, piece, borrowed=True), 0, piece))
+        assembler.oversized()
+
+    def steps_of(count: int) -> int:
+        steps = 0
+
+        def trace(*_: object) -> object:
+            nonlocal steps
+            steps += 1
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)  # type: ignore[arg-type]
+        try:
+            for _ in range(count):
+                add()
+        finally:
+            sys.settrace(before)
+        return steps
+
+    first = steps_of(100)
+    while assembler.waiting < (5 << 30) - 200 * piece:
+        add()
+    assert steps_of(100) <= 1.1 * first
