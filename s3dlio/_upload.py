@@ -128,6 +128,7 @@ class Upload(Account):
         # What another writer created is ended by an explicit `abort` only.
         self._resumed: Resumed | None = None
         self._is_given_up = False
+        self._is_reaped = False
         self._listed: dict[int, ListedPart] = {}
         self._scope = CancelScope()
         self._queue: deque[tuple[Part, bool]] = deque()
@@ -494,8 +495,11 @@ class Upload(Account):
         self.changed.wait_for(lambda: self._workers <= own, until)
 
     def join_ending(self) -> None:
-        """At the end of `close`: a failed upload has been aborted before the failure is told."""
-        if self.state is State.FAILED:
+        """At the end of `close`: a failed upload has been aborted before the failure is told.
+
+        An interrupt does not wait for the store.
+        """
+        if self.state is State.FAILED and (self.error is None or not self.error.is_interrupt):
             self.join_workers()
 
     def reap(self) -> None:
@@ -510,14 +514,21 @@ class Upload(Account):
         if self.state is not State.OPEN:
             return
         try:
+            self._warn_of_drop()
+        finally:  # where warnings are errors too
+            if self.config.abort_on_drop:
+                self._abort_dropped()
+
+    def _warn_of_drop(self) -> None:
+        """Once: the reaper and the exit may come to it at the same time, and both wait until it has been aborted."""
+        with self.lock:
+            told, self._is_reaped = self._is_reaped, True
+        if not told:
             warnings.warn(
                 f"a writer of {self.uri}, made at {self.created_at}, was never closed",
                 ResourceWarning,
                 stacklevel=1,
             )
-        finally:  # where warnings are errors too
-            if self.config.abort_on_drop:
-                self._abort_dropped()
 
     def _abort_dropped(self) -> None:
         try:

@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 import pytest
-from behaviours import Status
+from behaviours import Stall, Status
 from peer import Peer, Rule
 
 import s3dlio
@@ -155,3 +155,27 @@ def test_an_inner_exit_leaves_a_fork_waiting_for_the_outer_context() -> None:
     assert forked.wait(20)
     for thread in threads:
         thread.join(20)
+
+
+def test_an_interrupt_of_a_write_does_not_wait_for_the_store(peer: Peer, client: Client) -> None:
+    peer.play(Rule("UploadPart", do=Stall()), Rule("AbortMultipartUpload", do=Stall()))
+    writer = client.writer(URI, part_size=PART)
+    raised: list[BaseException] = []
+    writer.write(bytes(2 * PART))
+    peer.wait_for(lambda: bool(peer.requests("UploadPart")))
+    writer._state.fail(KeyboardInterrupt())  # as an interrupt does in the middle of handing a part over
+
+    def close() -> None:
+        try:
+            writer.close()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=close, daemon=True)
+    thread.start()
+    thread.join(8)  # the abort itself would take until the client's deadline of 10 s
+    hung = thread.is_alive()
+    peer.resume()
+    thread.join(20)
+    assert not hung
+    assert isinstance(raised[0], s3dlio.WriterClosedError)
