@@ -45,14 +45,9 @@ class KeptError:
         self._raised = _weak(error)
         self._owed = not raised
 
-    @property
-    def is_interrupt(self) -> bool:
-        """Whether it is meant for one thread, which goes on with it at once."""
-        return not isinstance(self._model, Exception)
-
     def to_raise(self) -> BaseException:
         """What to raise, by an expression: a frame that names it would be held by it."""
-        if self.is_interrupt:
+        if not isinstance(self._model, Exception):
             return self._of_interrupt()
         raised = None if self._raised is None else self._raised()
         if raised is None:

@@ -495,11 +495,8 @@ class Upload(Account):
         self.changed.wait_for(lambda: self._workers <= own, until)
 
     def join_ending(self) -> None:
-        """At the end of `close`: a failed upload has been aborted before the failure is told.
-
-        An interrupt does not wait for the store.
-        """
-        if self.state is State.FAILED and (self.error is None or not self.error.is_interrupt):
+        """At the end of `close`: a failed upload has been aborted before the failure is told."""
+        if self.state is State.FAILED:
             self.join_workers()
 
     def reap(self) -> None:

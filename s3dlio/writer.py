@@ -320,9 +320,14 @@ class MultipartUploadWriter:
         self._state.check_process()
         try:
             info = self._take_turn(self._close)
-        finally:
+        except Exception:
             self._let_go_if_ended()
             self._state.join_ending()
+            raise
+        except BaseException:  # an interrupt does not wait for the store
+            self._let_go_if_ended()
+            raise
+        self._let_go_if_ended()
         self._state.join_reports()
         return info
 

@@ -157,15 +157,20 @@ def test_an_inner_exit_leaves_a_fork_waiting_for_the_outer_context() -> None:
         thread.join(20)
 
 
-def test_an_interrupt_of_a_write_does_not_wait_for_the_store(peer: Peer, client: Client) -> None:
+def test_an_interrupt_of_a_close_does_not_wait_for_the_store(peer: Peer, client: Client) -> None:
     peer.play(Rule("UploadPart", do=Stall()), Rule("AbortMultipartUpload", do=Stall()))
     writer = client.writer(URI, part_size=PART)
     raised: list[BaseException] = []
-    writer.write(bytes(2 * PART))
+    writer.write(bytes(2 * PART + 1))
     peer.wait_for(lambda: bool(peer.requests("UploadPart")))
-    writer._state.fail(KeyboardInterrupt())  # as an interrupt does in the middle of handing a part over
+
+    def interrupt(frame: Any, event: str, _: object) -> None:
+        if frame.f_code.co_name == "submit" and frame.f_code.co_filename.endswith("_upload.py"):
+            sys.settrace(None)
+            raise KeyboardInterrupt
 
     def close() -> None:
+        sys.settrace(interrupt)
         try:
             writer.close()
         except BaseException as error:
@@ -178,4 +183,7 @@ def test_an_interrupt_of_a_write_does_not_wait_for_the_store(peer: Peer, client:
     peer.resume()
     thread.join(20)
     assert not hung
-    assert isinstance(raised[0], s3dlio.WriterClosedError)
+    assert isinstance(raised[0], KeyboardInterrupt)
+    with pytest.raises(s3dlio.WriterClosedError):
+        writer.close()  # which does wait
+    assert peer.store.orphans() == []
