@@ -138,10 +138,14 @@ class Algorithm:
 
         A field that was sent twice arrives joined by a comma: equal values count as one, different ones as none.
         """
-        values = {one.strip() for one in (text or "").split(",")}
-        value = values.pop() if len(values) == 1 else ""
+        if not text:  # every head is asked for every algorithm
+            return None
+        value = text.strip()
+        if "," in value:
+            values = {one.strip() for one in value.split(",")}
+            value = values.pop() if len(values) == 1 else ""
         try:
-            self.decode(_COUNT.sub("", value))
+            self.decode(_COUNT.sub("", value) if "-" in value else value)
         except ValueError:
             return None
         return value

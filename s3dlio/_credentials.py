@@ -113,6 +113,7 @@ class CredentialSource:
 
     def __init__(self, settings: ClientSettings) -> None:
         self._settings = settings
+        self._given: Credentials | None = None
         self._start_afresh()
         _living.add(self)
 
@@ -156,7 +157,9 @@ class CredentialSource:
         if given == "anonymous":
             return None
         if given is not None:
-            return _checked(*given)
+            if self._given is None:
+                self._given = _checked(*given)
+            return self._given
         until = None if within is None else time.monotonic() + within
         while True:
             ready, fetch = self._ready_or_fetch()
@@ -173,10 +176,8 @@ class CredentialSource:
         try:
             with self._lock:
                 found, latest = self._chain_credentials, self._latest
-                due = found is None or _is_due(found)
-                if not due:
-                    self._latest = _frozen(found, self._generation)
-                    return self._latest, None
+                if latest is not None and not _is_due(found):
+                    return latest, None  # botocore is not asked: it might find them due now, and refresh under the lock
                 usable = None if latest is None or _is_due(found, mandatory=True) else latest
                 if self._fetch is not None:
                     return usable, self._fetch

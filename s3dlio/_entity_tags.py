@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 # RFC 9110, section 8.8.3: visible characters but the quote, and bytes beyond ASCII.
 _QUOTED = re.compile('(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
@@ -51,6 +52,7 @@ class EntityTag:
         return None if self.weak or not self.opaque.isascii() else f'"{self.opaque}"'
 
 
+@lru_cache(maxsize=64)  # a small write's is asked for twice
 def parse_entity_tag(text: str | None) -> EntityTag | None:
     """The tag in a header or element; None where it is absent, empty or unreadable.
 

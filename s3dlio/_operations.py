@@ -167,9 +167,9 @@ def _doubt_of(checksum: Checksum | None, *, body_only: bool = False) -> Callable
 
     def doubt(response: Response) -> str | None:
         headers = response.headers
-        named = parse_entity_tag(headers.get("etag")) is not None
-        echoed = checksum is not None and checksum.algorithm.told(headers.get(checksum.algorithm.header)) is not None
-        if named or echoed or (body_only and not response.body):
+        if parse_entity_tag(headers.get("etag")) is not None or (body_only and not response.body):
+            return None
+        if checksum is not None and checksum.algorithm.told(headers.get(checksum.algorithm.header)) is not None:
             return None
         return "it names no ETag"
 

@@ -333,6 +333,9 @@ class RetryPolicy:
         check_integer("retries.quota", self.quota, 1, 1_000_000, "tokens")
 
 
+_DEFAULT_POLICY = RetryPolicy()  # each call asks for it
+
+
 @dataclass(frozen=True)
 class ClientSettings:
     """Everything a client was told explicitly; None means "look in the environment and profile"."""
@@ -352,7 +355,7 @@ class ClientSettings:
     @property
     def policy(self) -> RetryPolicy:
         """The retries given, or the defaults; their number may be another in environment or profile."""
-        return self.retries or RetryPolicy()
+        return self.retries or _DEFAULT_POLICY
 
     def __repr__(self) -> str:
         told = [(one.name, getattr(self, one.name)) for one in fields(self) if one.repr]
