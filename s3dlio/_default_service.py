@@ -21,7 +21,7 @@ class ClientLike(Protocol):
 
 
 _default_lock = threading.Lock()
-_default: tuple[tuple[str | None, ...], Service] | None = None
+_default: tuple[tuple[object, ...], Service] | None = None
 
 
 def service_of(client: ClientLike | None) -> Service:

@@ -19,7 +19,7 @@ from ._checksums import Checksum as Checksum
 from ._client import Service
 from ._endpoint_state import refuses_checksum
 from ._entity_tags import EntityTag, parse_entity_tag
-from ._failures import Failed, s3_error
+from ._failures import Failed, described, s3_error
 from ._get_response import (
     WHOLE,
     Asked,
@@ -409,7 +409,7 @@ def complete_upload(
         try:
             result = _xml.parse_complete(response.body)
         except _xml.MalformedResponse as error:
-            return str(error)
+            return _why_unreadable(error, response)
         return "it names no ETag" if isinstance(result, _xml.CompleteResult) and result.etag is None else None
 
     request = Request(
@@ -571,7 +571,14 @@ def parsed(request: Request, response: Response, parse: Callable[[bytes], T]) ->
     try:
         return parse(response.body)
     except _xml.MalformedResponse as error:
-        raise s3_error(request, response.status, "MalformedResponse", str(error), attempts=response.attempts) from error
+        why = _why_unreadable(error, response)
+        raise s3_error(request, response.status, "MalformedResponse", why, attempts=response.attempts) from error
+
+
+def _why_unreadable(error: _xml.MalformedResponse, response: Response) -> str:
+    """With the first words of what another machine sent in the store's place."""
+    words = described(response.headers, response.body) if isinstance(error, _xml.ForeignDocument) else None
+    return f"{error}; {words}" if words else str(error)
 
 
 def _unless_parsed(parse: Callable[[bytes], Any]) -> Callable[[Response], str | None]:
@@ -581,7 +588,7 @@ def _unless_parsed(parse: Callable[[bytes], Any]) -> Callable[[Response], str | 
         try:
             parse(response.body)
         except _xml.MalformedResponse as error:
-            return str(error)
+            return _why_unreadable(error, response)
         return None
 
     return doubt

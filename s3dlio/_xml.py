@@ -36,6 +36,10 @@ class MalformedResponse(ValueError):
     """The answer is not the document that S3 sends in its place."""
 
 
+class ForeignDocument(MalformedResponse):
+    """The answer is no document of S3's at all: another machine's words, by which it can be found."""
+
+
 class ErrorDocument(NamedTuple):
     """What the store says about a refusal; `region` is where the bucket really is, `endpoint` where to ask for it."""
 
@@ -326,7 +330,7 @@ class _Reader:
         self._builder.data(data)
 
     def refuse_doctype(self, *_: object) -> NoReturn:
-        raise MalformedResponse("the document has a DOCTYPE, which S3's never have")
+        raise ForeignDocument("the document has a DOCTYPE, which S3's never have")
 
     def close(self) -> Element:
         return self._builder.close()
@@ -346,18 +350,18 @@ def _parse(data: bytes) -> Element:
     try:
         parser.Parse(data.lstrip(b" \t\r\n"), True)
     except expat.ExpatError as error:
-        raise MalformedResponse(f"the answer is not XML: {error}; it begins {data[:80]!r}") from error
+        raise ForeignDocument(f"the answer is not XML: {error}") from error
     except (LookupError, ValueError) as error:
         if isinstance(error, MalformedResponse):
             raise
-        raise MalformedResponse(f"the document's encoding is unknown: {error}") from error
+        raise ForeignDocument(f"the document's encoding is unknown: {error}") from error
     return reader.close()
 
 
 def _root(data: bytes, *expected: str) -> Element:
     root = _parse(data)
     if root.tag not in expected:
-        raise MalformedResponse(f"the answer is a {root.tag!r} document; expected {' or '.join(expected)}")
+        raise ForeignDocument(f"the answer is a {root.tag!r} document; expected {' or '.join(expected)}")
     return root
 
 

@@ -186,7 +186,9 @@ _CLIENT_VARIABLES = (
     "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME", "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-    "AWS_EC2_METADATA_DISABLED", "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+    "AWS_EC2_METADATA_DISABLED", "AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
+    "AWS_EC2_METADATA_V1_DISABLED", "AWS_IMDS_USE_IPV6",
+    "AWS_METADATA_SERVICE_TIMEOUT", "AWS_METADATA_SERVICE_NUM_ATTEMPTS",
     "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR",
     "AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT", "AWS_S3_US_EAST_1_REGIONAL_ENDPOINT",
     "AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE",
@@ -195,9 +197,16 @@ _CLIENT_VARIABLES = (
 )  # fmt: skip
 
 
-def environment_fingerprint() -> tuple[str | None, ...]:
+_RAW_CLIENT_VARIABLES = tuple(map(os.fsencode, _CLIENT_VARIABLES))
+
+
+def environment_fingerprint() -> tuple[object, ...]:
     """The values that a client built from the environment depends on; equal tuples mean the same client."""
-    return tuple(map(os.environ.get, _CLIENT_VARIABLES))
+    raw = getattr(os.environ, "_data", None)
+    if raw is None:
+        return tuple(map(os.environ.get, _CLIENT_VARIABLES))
+    # Each call by the default client asks, and `os.environ` raises and catches an error for each variable not set.
+    return tuple(map(raw.get, _RAW_CLIENT_VARIABLES))
 
 
 def pool_idle_limit() -> int:

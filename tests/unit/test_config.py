@@ -8,10 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
 
 from s3dlio import ConfigurationError, MultipartUploadConfig
 from s3dlio._ranges import AUTOMATIC
-from s3dlio.config import VARIABLES, ClientSettings, DownloadSettings, RetryPolicy, Timeouts, pool_idle_limit
+from s3dlio.config import (
+    _CLIENT_VARIABLES,
+    VARIABLES,
+    ClientSettings,
+    DownloadSettings,
+    RetryPolicy,
+    Timeouts,
+    pool_idle_limit,
+)
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "reference" / "environment-variables.md").read_text(encoding="utf-8")
@@ -29,8 +38,17 @@ def test_the_reference_page_says_what_config_enforces(variable: Any) -> None:
 
 
 def test_the_reference_page_names_no_variable_that_is_not_read() -> None:
-    rows = re.findall(r"^\| `([A-Z0-9_]+)` \|", PAGE, re.MULTILINE)
+    rows = re.findall(r"^\| `([A-Z0-9_]+)` \|", PAGE.partition("Automatic chunk")[0], re.MULTILINE)
     assert rows == [variable.name for variable in VARIABLES]
+
+
+def test_the_reference_page_tells_of_every_variable_that_botocore_or_a_client_knows() -> None:
+    known = set(_CLIENT_VARIABLES)
+    for _, names, _, _ in BOTOCORE_DEFAUT_SESSION_VARIABLES.values():
+        known.update([names] if isinstance(names, str) else names or [])
+    assert len(known) > 50
+    told = set(re.findall(r"\b[A-Z0-9_]+\b", PAGE))
+    assert {name for name in known if name.upper() not in told} == set()
 
 
 def test_only_config_reads_our_variables() -> None:
