@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from . import _http, _retry, _xml
+from ._content_range import parse_unsatisfied_range
 from ._credentials import Credentials
 from ._exchange import Exchange, Outcome
 from ._kept import without_traceback
-from ._ranges import parse_unsatisfied_range
 from ._redaction import redacted
 from ._requests import Response
 from ._timestamps import parse_timestamp

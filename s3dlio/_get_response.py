@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ._checksums import ALGORITHMS, Algorithm, Checksum
+from ._content_range import parse_content_range
 from ._entity_tags import EntityTag, parse_entity_tag
-from ._ranges import parse_content_range
 from ._timestamps import parse_timestamp
 
 Headers = Mapping[str, str]

@@ -12,6 +12,7 @@ import threading
 from typing import Any
 
 from ._buffers import BufferPool
+from ._memory import memory_limit
 from ._values import addresses, check_owner
 from ._views import FlatView, HoldsAddresses
 from .config import pool_idle_limit
@@ -25,7 +26,8 @@ def pool() -> BufferPool:
     global _pool
     with _lock:
         if _pool is None:
-            _pool = BufferPool(pool_idle_limit())
+            limit = pool_idle_limit()
+            _pool = BufferPool(memory_limit() // 8 if limit is None else limit)
         return _pool
 
 

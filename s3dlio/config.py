@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 from ._entity_tags import parse_entity_tag
-from ._memory import memory_limit
 from ._redaction import redacted
 from .errors import ConfigurationError
 
@@ -209,12 +208,10 @@ def environment_fingerprint() -> tuple[object, ...]:
     return tuple(map(raw.get, _RAW_CLIENT_VARIABLES))
 
 
-def pool_idle_limit() -> int:
-    """Bytes of payload memory the pool may keep while nobody uses them (``S3DLIO_POOL_IDLE_MB``)."""
+def pool_idle_limit() -> int | None:
+    """Bytes of payload memory the pool may keep while nobody uses them (``S3DLIO_POOL_IDLE_MB``); None where unset."""
     configured = _read_integer("S3DLIO_POOL_IDLE_MB", 0, 16 * MIB)
-    if configured is not None:
-        return configured * MIB
-    return memory_limit() // 8
+    return None if configured is None else configured * MIB
 
 
 # ---------------------------------------------------------------------------------------------- values

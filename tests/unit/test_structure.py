@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent.parent / "s3dlio"
 FLOORS = [
     {
         "_redaction", "errors", "progress", "_memory", "_kept", "_upload_info", "_forking", "_patches",
-        "_waiting", "_entity_tags", "_timestamps", "_control_groups", "_processors",
+        "_waiting", "_entity_tags", "_timestamps", "_content_range", "_control_groups", "_processors",
     },
     {
         "config", "_buffers", "_values", "_views", "_tls", "_exchange", "_exchange_loop", "_uri", "_ranges",
