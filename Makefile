@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 FUZZ_READY := $(VENV)/.fuzz-ready
-NATIVE := $(wildcard s3dlio/*.pyx s3dlio/*.pxd)
+NATIVE := $(wildcard s3dlio/*.pyx s3dlio/*.pxd s3dlio/*/*.pyx s3dlio/*/*.pxd)
 MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 MINIO := .cache/bin/minio
 URI ?=
@@ -104,7 +104,7 @@ sanitize: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'setuptools>=77' 'cython>=3.2'
 	rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)
 	cp -r setup.py pyproject.toml README.md LICENSE s3dlio tests docs $(SANITIZED)/
-	rm -f $(SANITIZED)/s3dlio/*.so $(SANITIZED)/s3dlio/*.c
+	rm -f $(addprefix $(SANITIZED)/s3dlio/,*.so */*.so *.c */*.c)
 	cd $(SANITIZED) && S3DLIO_SANITIZE=1 $(abspath $(BIN))/python setup.py -q build_ext --inplace
 	cd $(SANITIZED) && PYTHONPATH=. LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" \
 	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 PYTHONMALLOC=malloc S3DLIO_SANITIZED=1 \
@@ -117,7 +117,7 @@ tsan: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'setuptools>=77' 'cython>=3.2'
 	rm -rf $(RACES) && mkdir -p $(RACES)
 	cp -r setup.py pyproject.toml README.md LICENSE s3dlio tests docs $(RACES)/
-	rm -f $(RACES)/s3dlio/*.so $(RACES)/s3dlio/*.c
+	rm -f $(addprefix $(RACES)/s3dlio/,*.so */*.so *.c */*.c)
 	cd $(RACES) && S3DLIO_SANITIZE=thread $(abspath $(BIN))/python setup.py -q build_ext --inplace
 	cd $(RACES) && PYTHONPATH=. LD_PRELOAD="$$(gcc -print-file-name=libtsan.so)" TSAN_OPTIONS=exitcode=66 \
 	  S3DLIO_SANITIZED=1 S3DLIO_STRESS_SECONDS=15 $$(setarch -R true 2>/dev/null && echo setarch -R) \
@@ -125,4 +125,4 @@ tsan: $(STAMP)
 	  tests/protocol/test_drivers.py tests/protocol/test_exchange*.py tests/models/test_threads.py
 
 clean:
-	rm -rf build dist $(VENV) *.egg-info s3dlio/*.so $(patsubst %.pyx,%.c,$(wildcard s3dlio/*.pyx))
+	rm -rf build dist $(VENV) *.egg-info s3dlio/*.so s3dlio/*/*.so $(patsubst %.pyx,%.c,$(filter %.pyx,$(NATIVE)))

@@ -41,11 +41,11 @@ if switch("S3DLIO_COVERAGE"):
 extensions = [
     Extension(
         f"s3dlio.{name}",
-        [f"s3dlio/{name}.pyx"],
+        [f"s3dlio/{name.replace('.', '/')}.pyx"],
         extra_compile_args=compile_args,
         extra_link_args=link_args,
         define_macros=macros,
     )
-    for name in ("_buffers", "_views", "_tls", "_exchange", "_exchange_loop")
+    for name in ("_buffers", "_memory.views", "_net.tls", "_net.exchange", "_net.exchange_loop")
 ]
 setup(ext_modules=cythonize(extensions, compiler_directives=directives))

@@ -1,7 +1,6 @@
 """Moves NumPy-sized data to and from S3-compatible object stores, without copies and without losses."""
 
-from ._bytes_view import BytesView
-from ._upload_info import UploadInfo
+from ._memory.bytes_view import BytesView
 from .client import Client
 from .config import MultipartUploadConfig, RetryPolicy, Timeouts
 from .errors import (
@@ -26,6 +25,7 @@ from .errors import (
 from .objects import ObjectInfo, put_bytes, put_many, stat
 from .progress import Progress, ProgressEvent
 from .reader import get, get_into, get_many, get_range
+from .results import UploadInfo
 from .uploads import UploadSummary, abort_uploads, list_uploads
 from .writer import MultipartUploadSink, MultipartUploadWriter
 

@@ -3,10 +3,10 @@
 
 `BufferPool` is a page-run allocator over anonymous mappings; `Buffer` is one run with the buffer
 protocol. Nothing here takes a lock, starts a thread or does I/O beyond mapping memory: only the GIL
-guards the structure, because buffers are given back inside finalizers. Callers are `_payload` and its users.
+guards the structure, because buffers are given back inside finalizers. Callers are `pool` and its users.
 """
 
-from s3dlio._memory import available_memory
+from s3dlio._runtime.machine_memory import available_memory
 
 cimport cython
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBUF_WRITABLE

@@ -11,11 +11,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from . import objects, reader, uploads
-from ._bytes_view import BytesView
-from ._client import Service
-from ._redaction import redacted
-from ._upload_info import UploadInfo
+from ._memory.bytes_view import BytesView
+from ._s3.service import Service
+from ._values.redaction import redacted
 from .config import ClientSettings, MultipartUploadConfig, RetryPolicy, Timeouts
+from .results import UploadInfo
 from .writer import MultipartUploadSink, MultipartUploadWriter
 
 

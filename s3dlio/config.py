@@ -1,7 +1,7 @@
 """Settings as frozen, validated values, and the only reader of ``S3DLIO_*`` and ``AWS_*`` variables.
 
 It never opens a connection and never imports botocore (which reads its own variables and files in
-`_credentials`). Every floor above takes its numbers from here.
+`credentials`). Every floor above takes its numbers from here.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
-from ._entity_tags import parse_entity_tag
-from ._redaction import redacted
+from ._values.entity_tags import parse_entity_tag
+from ._values.redaction import redacted
 from .errors import ConfigurationError
 
 KIB = 1 << 10

@@ -30,7 +30,7 @@ import builtins
 import pickle
 from typing import Any
 
-from ._redaction import redacted
+from ._values.redaction import redacted
 
 
 class S3dlioError(Exception):

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from . import _operations
-from ._default_service import ClientLike, service_of
-from ._entity_tags import parse_entity_tag
-from ._get_response import full_object_checksum
-from ._many import Batch, Puts
-from ._payload import flat_view
-from ._requests import CancelScope
-from ._timestamps import parse_timestamp
-from ._upload_info import UploadInfo
-from ._uri import format_uri, parse_uri
+from ._memory.pool import flat_view
+from ._net.addresses import format_uri, parse_uri
+from ._s3 import operations
+from ._s3.default import ClientLike, service_of
+from ._s3.get_response import full_object_checksum
+from ._s3.requests import CancelScope
+from ._transfer.batch import Batch, Puts
+from ._values.entity_tags import parse_entity_tag
+from ._values.timestamps import parse_timestamp
 from .config import check_integer
 from .progress import Progress
+from .results import UploadInfo
 from .writer import MultipartUploadWriter, make_config
 
 
@@ -159,7 +159,7 @@ def stat(uri: str, *, version_id: str | None = None, client: ClientLike | None =
         NotFoundError: there is no such object.
     """
     location = parse_uri(uri)
-    headers, size = _operations.head_with_size(service_of(client), location, version_id=version_id)
+    headers, size = operations.head_with_size(service_of(client), location, version_id=version_id)
     checksum, tag = full_object_checksum(headers), parse_entity_tag(headers.get("etag"))
     prefix = "x-amz-meta-"
     return ObjectInfo(
@@ -171,5 +171,5 @@ def stat(uri: str, *, version_id: str | None = None, client: ClientLike | None =
         metadata={name.removeprefix(prefix): text for name, text in headers.items() if name.startswith(prefix)},
         checksum=None if checksum is None else checksum.value,
         storage_class=headers.get("x-amz-storage-class"),
-        version_id=_operations.version_of(headers),
+        version_id=operations.version_of(headers),
     )

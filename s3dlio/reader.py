@@ -1,6 +1,6 @@
 """`get`, `get_range`, `get_into` and `get_many`: whole objects, parts of one, and many at once.
 
-Arguments are checked here, before any request; the bytes are `_download`'s business.
+Arguments are checked here, before any request; the bytes are `download`'s business.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from ._bytes_view import BytesView
-from ._default_service import ClientLike, service_of
-from ._download import Download
-from ._many import Batch, Gets
-from ._payload import flat_view
-from ._uri import parse_uri
+from ._memory.bytes_view import BytesView
+from ._memory.pool import flat_view
+from ._net.addresses import parse_uri
+from ._s3.default import ClientLike, service_of
+from ._transfer.batch import Batch, Gets
+from ._transfer.download import Download
 from .config import MAX_OBJECT_SIZE, DownloadSettings, check_integer
 from .progress import Progress
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from . import _operations
-from ._client import Service
-from ._default_service import ClientLike, service_of
-from ._kept import without_traceback
-from ._listings import list_uploads as list_pages
-from ._uri import Location, format_uri, parse_uri
-from ._xml import ListedUpload
+from ._net.addresses import Location, format_uri, parse_uri
+from ._runtime.kept_errors import without_traceback
+from ._s3 import operations
+from ._s3.default import ClientLike, service_of
+from ._s3.listings import list_uploads as list_pages
+from ._s3.service import Service
+from ._s3.xml import ListedUpload
 from .config import check_seconds
 from .errors import S3dlioError, S3Error
 
@@ -74,7 +74,7 @@ def abort_uploads(uri: str, *, older_than: timedelta | float, client: ClientLike
         if one.initiated is None or (now - one.initiated).total_seconds() <= age:
             continue
         try:
-            _operations.abort_upload(service, Location(location.bucket, one.key), one.upload_id)
+            operations.abort_upload(service, Location(location.bucket, one.key), one.upload_id)
         except S3Error as error:
             refusals.append(without_traceback(error))
         except S3dlioError as error:

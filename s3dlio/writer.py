@@ -1,7 +1,7 @@
 """`MultipartUploadWriter` and `MultipartUploadSink`: what a caller holds while an object is written.
 
 The writer owns the turn of the calls and the open reservation. What the calls bring becomes segments in
-`_intake`; everything that outlives a call (parts in flight, endings) belongs to `_upload`.
+`intake`; everything that outlives a call (parts in flight, endings) belongs to `upload`.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
-from . import _workers
-from ._assembler import Owner
-from ._default_service import ClientLike, service_of
-from ._intake import SMALLEST_SEGMENT, Intake
-from ._listings import list_parts
-from ._payload import flat_view
-from ._upload import Resumed, State, Upload
-from ._upload_info import UploadInfo
-from ._uri import Location, check_location, parse_uri
-from ._waiting import Turn
+from ._memory.pool import flat_view
+from ._net.addresses import Location, check_location, parse_uri
+from ._runtime import workers
+from ._runtime.waiting import Turn
+from ._s3.default import ClientLike, service_of
+from ._s3.listings import list_parts
+from ._transfer.assembler import Owner
+from ._transfer.intake import SMALLEST_SEGMENT, Intake
+from ._transfer.upload import Resumed, State, Upload
 from .config import MAX_OBJECT_SIZE, MIN_PART_SIZE, MultipartUploadConfig, check_integer
 from .errors import ConfigurationError, ReservationError, WriterClosedError
 from .progress import Progress
+from .results import UploadInfo
 
-PACKAGE = os.path.dirname(__file__)
+PACKAGE = os.path.join(os.path.dirname(__file__), "")
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -362,7 +362,7 @@ class MultipartUploadWriter:
     def __del__(self) -> None:
         upload = self._upload
         if upload is not None and upload.state is State.OPEN and os.getpid() == upload.pid:
-            _workers.reap(upload)
+            workers.reap(upload)
 
     # ------------------------------------------------------------------------------------------- the way
 
@@ -418,7 +418,7 @@ class MultipartUploadWriter:
             else:
                 self._abandon()
         except Exception as error:
-            _workers.log.warning("the upload of %s could not be aborted: %s", self._state.uri, error)
+            workers.log.warning("the upload of %s could not be aborted: %s", self._state.uri, error)
 
     def _abort(self, *, explicit: bool) -> None:
         self._state.check_process()
@@ -526,6 +526,6 @@ class MultipartUploadSink:
 def _caller() -> str:
     """``file:line`` of the nearest frame outside this package, for the warning about a writer left open."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and os.path.dirname(frame.f_code.co_filename) == PACKAGE:
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -195,14 +195,14 @@ def no_secret_is_logged() -> Iterator[None]:
 def held_before() -> int:
     """Bytes of the pool that are out before the test, less what earlier tests left to the collector or to threads that
     were still on their way out: a test that compares with it must not see those bytes go meanwhile."""
-    from s3dlio import _payload
+    from s3dlio._memory import pool
 
     deadline = time.monotonic() + 10
     gc.collect()
-    while _payload.pool().in_use_bytes and time.monotonic() < deadline:
+    while pool.pool().in_use_bytes and time.monotonic() < deadline:
         time.sleep(0.01)
         gc.collect()
-    return _payload.pool().in_use_bytes
+    return pool.pool().in_use_bytes
 
 
 def _descriptors() -> list[str]:
@@ -222,18 +222,20 @@ def nothing_is_left() -> Iterator[None]:
         return
     before = _descriptors()
     yield
-    from s3dlio import _default_service, _drivers, _payload
+    from s3dlio._memory import pool
+    from s3dlio._net import drivers
+    from s3dlio._s3 import default
 
-    if _default_service._default is not None:
-        _default_service._default[1].close()
-    assert _drivers.drivers().close(10)
+    if default._default is not None:
+        default._default[1].close()
+    assert drivers.drivers().close(10)
     deadline = time.monotonic() + 15  # idle workers and their last clients are on their way out
     while time.monotonic() < deadline:
         gc.collect()
-        if len(_descriptors()) <= len(before) and _payload.pool().in_use_bytes == 0:
+        if len(_descriptors()) <= len(before) and pool.pool().in_use_bytes == 0:
             break
         time.sleep(0.05)
-    pool = _payload.pool()
+    pool = pool.pool()
     assert pool.in_use_bytes == 0
     assert pool.mapped_bytes == pool.idle_bytes
     pool.trim()

@@ -33,8 +33,8 @@ from peer import Behaviour, Peer, Rule
 
 import s3dlio
 from s3dlio import Client, RetryPolicy
-from s3dlio._endpoint_state import RETRY_COST, TIMEOUT_COST, RetryQuota
-from s3dlio._retry import Failure
+from s3dlio._s3.endpoint_state import RETRY_COST, TIMEOUT_COST, RetryQuota
+from s3dlio._s3.retry import Failure
 
 PART = 5 * MIB
 DATA = random.Random(41).randbytes(2 * PART + 4321)

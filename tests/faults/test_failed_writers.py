@@ -13,7 +13,7 @@ from peer import Peer, Rule
 
 import s3dlio
 from s3dlio import Client
-from s3dlio._forking import _forks, forks_wait
+from s3dlio._runtime.forking import _forks, forks_wait
 
 PART = 5 << 20
 URI = "s3://b/k"
@@ -165,7 +165,7 @@ def test_an_interrupt_of_a_close_does_not_wait_for_the_store(peer: Peer, client:
     peer.wait_for(lambda: bool(peer.requests("UploadPart")))
 
     def interrupt(frame: Any, event: str, _: object) -> None:
-        if frame.f_code.co_name == "submit" and frame.f_code.co_filename.endswith("_upload.py"):
+        if frame.f_code.co_name == "submit" and frame.f_code.co_filename.endswith("_transfer/upload.py"):
             sys.settrace(None)
             raise KeyboardInterrupt
 

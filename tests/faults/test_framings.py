@@ -28,7 +28,7 @@ from peer import NO_RANGE, Behaviour, Peer, Rule, Turn
 
 import s3dlio
 from s3dlio import Client, ProgressEvent
-from s3dlio._stragglers import LEAST_SAMPLES
+from s3dlio._s3.hedging import LEAST_SAMPLES
 
 CHUNK = 1 << 16
 DATA = random.Random(51).randbytes(5 * CHUNK + 4321)

@@ -231,13 +231,13 @@ def test_uploads_that_never_end_are_an_error_that_names_what_was_listed(
 
 
 def test_ever_new_empty_pages_come_to_an_end(peer: Peer, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    from s3dlio import _listings
+    from s3dlio._s3 import listings
 
     def page(_: bytes, number: int) -> bytes:
         more = f"<IsTruncated>true</IsTruncated><NextKeyMarker>k{number}</NextKeyMarker>"
         return f"<ListMultipartUploadsResult>{more}</ListMultipartUploadsResult>".encode()
 
-    monkeypatch.setattr(_listings, "MOST_PAGES", 50)  # the bound itself would take minutes
+    monkeypatch.setattr(listings, "MOST_PAGES", 50)  # the bound itself would take minutes
     peer.play(Rule(UPLOADS, do=UploadPages(page)))
     with pytest.raises(s3dlio.S3Error, match="page 50"):
         client.list_uploads("s3://b")

@@ -41,7 +41,8 @@ from model import MIB, checksum_of
 from peer import Behaviour, Peer, Rule, Turn
 
 import s3dlio
-from s3dlio import Client, RetryPolicy, UploadInfo, _payload
+from s3dlio import Client, RetryPolicy, UploadInfo
+from s3dlio._memory.pool import pool
 
 GET, PUT = "GetObject", "PutObject"
 NAMES = [f"k{number:03}" for number in range(60)]
@@ -512,10 +513,10 @@ def test_nothing_of_the_pool_stays_out_after_a_faulty_batch(peer: Peer, client: 
     peer.play(*spread(GET, PASSING_GETS), Rule(GET, key=MIDDLE, do=Status(404, "NoSuchKey")))
     peer.store.put("b", "large", bytes(300_000))
     pairs = client.get_many([*URIS, "s3://b/large"], max_in_flight=4, on_error="return")
-    assert _payload.pool().in_use_bytes > held_before
+    assert pool().in_use_bytes > held_before
     del pairs
     gc.collect()
-    peer.wait_for(lambda: _payload.pool().in_use_bytes == held_before)
+    peer.wait_for(lambda: pool().in_use_bytes == held_before)
 
 
 @pytest.mark.usefixtures("stored")

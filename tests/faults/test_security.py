@@ -20,7 +20,7 @@ from peer import Over, Peer, Rule
 
 import s3dlio
 from s3dlio import Client
-from s3dlio._redaction import redacted
+from s3dlio._values.redaction import redacted
 
 URI = "s3://b/k"
 DATA = bytes(300_000)

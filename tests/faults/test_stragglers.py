@@ -23,7 +23,7 @@ from peer import NO_RANGE, Behaviour, Peer, Rule, Turn
 
 import s3dlio
 from s3dlio import Client, RetryPolicy
-from s3dlio._stragglers import LEAST_PATIENCE, LEAST_SAMPLES, MOST_UNREAD, Pace
+from s3dlio._s3.hedging import LEAST_PATIENCE, LEAST_SAMPLES, MOST_UNREAD, Pace
 
 MIB = 1 << 20
 PART = 5 * MIB

@@ -1,14 +1,14 @@
 # cython: language_level=3
-"""The head scanner as the fuzzer sees it: the code of `s3dlio/_response_head.pxd`, with its branches counted.
+"""The head scanner as the fuzzer sees it: the code of `s3dlio/_net/response_head.pxd`, with its branches counted.
 
-Built by `run.py` and used by `targets.py` only; the library's own `s3dlio._exchange.scan_head` answers the same.
+Built by `run.py` and used by `targets.py` only; the library's own `s3dlio._net.exchange.scan_head` answers the same.
 """
 
-from s3dlio._response_head cimport Head, scan
+from s3dlio._net.response_head cimport Head, scan
 
 
 def scan_head(data):
-    """(end, status, content_length, unusual, closes), as `s3dlio._exchange.scan_head` gives it."""
+    """(end, status, content_length, unusual, closes), as `s3dlio._net.exchange.scan_head` gives it."""
     cdef const unsigned char[::1] view = data
     cdef Head head
     if view.shape[0] == 0:

@@ -17,7 +17,7 @@ from xml.sax.saxutils import escape
 
 import httptools
 
-from s3dlio import _xml
+from s3dlio._s3 import xml
 
 Facts = tuple[int, int, int, bool, bool]
 Scan = Callable[[Any], Facts]
@@ -140,22 +140,22 @@ def _compare_with_httptools(head: bytes, status: int, length: int) -> None:
 # ------------------------------------------------------------------------------------------------- XML documents
 
 PARSERS: tuple[Callable[[bytes], Any], ...] = (
-    _xml.parse_create_upload,
-    _xml.parse_complete,
-    _xml.parse_copy_part,
-    _xml.parse_list_parts,
-    _xml.parse_list_objects_v2,
-    _xml.parse_list_uploads,
-    _xml.parse_delete_result,
-    _xml.parse_list_buckets,
+    xml.parse_create_upload,
+    xml.parse_complete,
+    xml.parse_copy_part,
+    xml.parse_list_parts,
+    xml.parse_list_objects_v2,
+    xml.parse_list_uploads,
+    xml.parse_delete_result,
+    xml.parse_list_buckets,
 )
 
 
 def check_document(data: bytes) -> None:
     """Each reader gives a document or `MalformedResponse`, and never more text than came: no entity was expanded."""
-    found = [_xml.parse_error(data)]
+    found = [xml.parse_error(data)]
     for parse in PARSERS:
-        with contextlib.suppress(_xml.MalformedResponse):
+        with contextlib.suppress(xml.MalformedResponse):
             found.append(parse(data))
     for document in found:
         assert sum(map(len, _texts(document))) <= len(data)
@@ -176,7 +176,7 @@ def _check_round_trip(data: bytes) -> None:
     """Any text that XML can express comes back from the documents we write, and from a listing that names it."""
     text = data[:300].decode("utf-8", "replace")
     try:
-        written = _xml.delete_document([text, "other"])
+        written = xml.delete_document([text, "other"])
     except ValueError:
         # XML 1.0, section 2.2: Char
         assert re.search("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text), "it could have been written"
@@ -184,12 +184,12 @@ def _check_round_trip(data: bytes) -> None:
     space = "{http://s3.amazonaws.com/doc/2006-03-01/}"
     keys = ElementTree.fromstring(written).iterfind(f"{space}Object/{space}Key")
     assert [one.text or "" for one in keys] == [text, "other"]
-    parts = [_xml.CompletedPart(1, text, ("ChecksumCRC64NVME", text)), _xml.CompletedPart(2, "e")]
-    root = ElementTree.fromstring(_xml.complete_document(parts))
+    parts = [xml.CompletedPart(1, text, ("ChecksumCRC64NVME", text)), xml.CompletedPart(2, "e")]
+    root = ElementTree.fromstring(xml.complete_document(parts))
     assert [one.findtext(f"{space}ETag") for one in root] == [text, "e"]
     assert root[0].findtext(f"{space}ChecksumCRC64NVME") == text
     if text:
-        assert _xml.parse_list_objects_v2(_listing(text)).objects[0].key == text
+        assert xml.parse_list_objects_v2(_listing(text)).objects[0].key == text
 
 
 def _listing(key: str) -> bytes:

@@ -1,6 +1,6 @@
 """The fuzz targets: ``targets.py head|xml [libFuzzer's options] [corpus folders]``; `run.py` starts them.
 
-The branches of the native scanner and of `s3dlio._xml` guide the fuzzer; an input that breaks a property ends it.
+The branches of the native scanner and of `s3dlio._s3.xml` guide the fuzzer; an input that breaks a property ends it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def head_target() -> Callable[[bytes], None]:
 
 
 def xml_target() -> Callable[[bytes], None]:
-    with atheris.instrument_imports(include=["s3dlio._xml"]):
-        import s3dlio._xml  # noqa: F401
+    with atheris.instrument_imports(include=["s3dlio._s3.xml"]):
+        import s3dlio._s3.xml  # noqa: F401
     import properties
 
     return properties.check_document

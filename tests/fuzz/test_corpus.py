@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from properties import check_document, check_head
 
-from s3dlio._exchange import scan_head
+from s3dlio._net.exchange import scan_head
 
 CORPUS = Path(__file__).with_name("corpus")
 INPUTS = sorted(path for path in CORPUS.rglob("*") if path.is_file())

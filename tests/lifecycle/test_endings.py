@@ -53,7 +53,7 @@ writer.flush()
 del writer
 deadline = time.monotonic() + 20
 while threading.active_count() and time.monotonic() < deadline:
-    from s3dlio._workers import _process
+    from s3dlio._runtime.workers import _process
     if not _process.open_uploads:
         break
     time.sleep(0.01)

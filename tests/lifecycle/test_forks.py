@@ -180,12 +180,15 @@ def test_a_child_forked_while_every_lock_is_held_does_not_wait_for_them(peer: Pe
     """The thread that holds a lock does not exist in the child, and will never let go of it there."""
     script = f"""{FORK}
 from contextlib import ExitStack
-from s3dlio import _default_service, _drivers, _payload, _workers
+from s3dlio._s3 import default
+from s3dlio._net import drivers
+from s3dlio._memory import pool
+from s3dlio._runtime import workers
 uses_everything()
-service, process, drivers = client.service, _workers._process, _drivers.drivers()
+service, process, drivers = client.service, workers._process, drivers.drivers()
 attempts = service._attempts
 locks = [
-    _payload._lock, _default_service._default_lock, _drivers._lock, drivers._lock, process.workers._lock,
+    pool._lock, default._default_lock, drivers._lock, drivers._lock, process.workers._lock,
     process.open_lock, process.reaper._lock, attempts._lock, attempts._pace._lock, service._quota._lock,
     service._credentials._lock, service._connections._lock,
 ]
@@ -202,13 +205,13 @@ def test_no_lock_is_left_out_of_the_test_above() -> None:
     """Locks of one transfer belong to the parent's objects, which a child may not use; all others are named there."""
     package = Path(s3dlio.__file__).parent
     made = re.compile(r"threading\.R?Lock\(\)")
-    found = {path.name for path in package.glob("*.py") if made.search(path.read_text(encoding="utf-8"))}
+    found = {path.name for path in package.rglob("*.py") if made.search(path.read_text(encoding="utf-8"))}
     process_wide = {
-        "_payload.py", "_attempts.py", "_default_service.py", "_drivers.py", "_workers.py", "_credentials.py",
-        "_connections.py", "_endpoint_state.py", "_stragglers.py",
+        "pool.py", "attempts.py", "default.py", "drivers.py", "workers.py", "credentials.py",
+        "connections.py", "endpoint_state.py", "hedging.py",
     }  # fmt: skip
-    of_a_transfer = {"_requests.py", "_account.py", "_download.py", "_many.py", "_waiting.py"}
-    assert found == process_wide | of_a_transfer | {"_forking.py"}  # its own belong to the fork
+    of_a_transfer = {"requests.py", "account.py", "download.py", "batch.py", "waiting.py"}
+    assert found == process_wide | of_a_transfer | {"forking.py"}  # its own belong to the fork
 
 
 FIRST = {
@@ -270,8 +273,8 @@ def test_a_child_forked_while_a_thread_signs_for_the_first_time_signs_at_once(pe
     script = (
         SIDE_BY_SIDE
         + """
-from s3dlio._credentials import Credentials
-from s3dlio._signing import Signer
+from s3dlio._s3.credentials import Credentials
+from s3dlio._s3.signing import Signer
 Signer.load()
 sys.setswitchinterval(1e-6)
 
@@ -320,8 +323,8 @@ for number in range(40):
 
 def test_a_fork_waits_for_other_threads_in_forks_wait_but_not_for_ever_and_not_for_its_own(peer: Peer) -> None:
     script = f"""{FORK}
-from s3dlio import _forking
-forks_wait, inside, leave = _forking.forks_wait, threading.Event(), threading.Event()
+from s3dlio._runtime import forking
+forks_wait, inside, leave = forking.forks_wait, threading.Event(), threading.Event()
 def stay():
     with forks_wait():
         inside.set()
@@ -335,7 +338,7 @@ def was_waited_for():
 in_child(was_waited_for)
 thread.join()
 inside.clear(), leave.clear()
-_forking.LONGEST = 0.2
+forking.LONGEST = 0.2
 thread = threading.Thread(target=stay)
 thread.start()
 inside.wait()

@@ -20,7 +20,7 @@ pytestmark = [
 PRELUDE = """
 import gc, os, sys
 import s3dlio
-from s3dlio._payload import pool
+from s3dlio._memory.pool import pool
 
 KIB, MIB = 1 << 10, 1 << 20
 bucket = sys.argv[1]

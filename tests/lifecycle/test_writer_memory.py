@@ -21,7 +21,7 @@ SCRIPT = """
 import gc, os, sys
 import numpy as np
 import s3dlio
-from s3dlio._payload import pool
+from s3dlio._memory.pool import pool
 
 MIB = 1 << 20
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import trustme
 
-from s3dlio._drivers import drivers
-from s3dlio._exchange import Exchange
+from s3dlio._net.drivers import drivers
+from s3dlio._net.exchange import Exchange
 
 REQUEST = b"PUT / HTTP/1.1\r\nhost: x\r\n\r\n"
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"

@@ -14,7 +14,7 @@ from programs import run
 from small_store import Peer
 
 import s3dlio
-from s3dlio._views import FlatView
+from s3dlio._memory.views import FlatView
 
 
 class Packed(ctypes.Structure):

@@ -17,8 +17,8 @@ from small_store import Peer, Reply, client_of
 
 import s3dlio
 from s3dlio import RetryPolicy, Timeouts
-from s3dlio._connections import Connections
-from s3dlio._uri import Origin
+from s3dlio._net.addresses import Origin
+from s3dlio._net.connections import Connections
 from s3dlio.config import ClientSettings
 from s3dlio.errors import TimeoutError as OurTimeoutError
 from s3dlio.errors import TransportError

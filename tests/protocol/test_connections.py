@@ -22,8 +22,8 @@ import trustme
 import urllib3
 
 import s3dlio
-from s3dlio._connections import Connections, Lease
-from s3dlio._uri import Origin
+from s3dlio._net.addresses import Origin
+from s3dlio._net.connections import Connections, Lease
 from s3dlio.config import ClientSettings, Timeouts
 from s3dlio.errors import ConfigurationError, TransportError
 from s3dlio.errors import TimeoutError as OurTimeoutError
@@ -697,8 +697,8 @@ def test_a_proxy_that_cannot_be_used_is_a_configuration_error_without_the_passwo
 
 FORKING = """
 import os, signal, socket, sys
-from s3dlio._connections import Connections
-from s3dlio._uri import Origin
+from s3dlio._net.connections import Connections
+from s3dlio._net.addresses import Origin
 from s3dlio.config import ClientSettings
 
 origin = Origin("http", "127.0.0.1", int(sys.argv[1]))

@@ -16,9 +16,9 @@ from behaviours import Stall
 from peer import Peer, Rule
 from peers import HELLO, REQUEST, Peers, answer
 
-from s3dlio._drivers import Drivers
-from s3dlio._exchange import Exchange, Outcome
-from s3dlio._exchange_loop import ExchangeLoop
+from s3dlio._net.drivers import Drivers
+from s3dlio._net.exchange import Exchange, Outcome
+from s3dlio._net.exchange_loop import ExchangeLoop
 
 
 @pytest.fixture

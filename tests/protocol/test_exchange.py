@@ -33,9 +33,9 @@ from peers import (
     start,
 )
 
-from s3dlio._drivers import Drivers, drivers
-from s3dlio._exchange import Exchange, Outcome, scan_head
-from s3dlio._exchange_loop import ExchangeLoop
+from s3dlio._net.drivers import Drivers, drivers
+from s3dlio._net.exchange import Exchange, Outcome, scan_head
+from s3dlio._net.exchange_loop import ExchangeLoop
 
 
 @pytest.fixture
@@ -523,8 +523,8 @@ def test_a_signal_interrupts_the_main_thread_s_wait(peers: Peers, to_the_main_th
 
 FORKED = """
 import os, socket
-from s3dlio._drivers import drivers
-from s3dlio._exchange import Exchange, Outcome
+from s3dlio._net.drivers import drivers
+from s3dlio._net.exchange import Exchange, Outcome
 
 def exchange_over(sock):
     exchange = Exchange(sock, b"GET / HTTP/1.1\\r\\n\\r\\n", [])

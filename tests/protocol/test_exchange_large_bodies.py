@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from peers import HELLO, Peers, Script, answer, contexts, patterned, read_head, run, start
 
-from s3dlio import _tls
-from s3dlio._exchange import Outcome
+from s3dlio._net import tls
+from s3dlio._net.exchange import Outcome
 
 SIZE = 1 << 20
 LOW_WATER = 512 << 10
@@ -23,12 +23,12 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems are
 
 @pytest.fixture(params=["plain", "tls", "tls-by-methods"])
 def peers(request: pytest.FixtureRequest) -> Iterator[Peers]:
-    _tls.without_gil(request.param != "tls-by-methods")
+    tls.without_gil(request.param != "tls-by-methods")
     try:
         with Peers(*(() if request.param == "plain" else contexts())) as opened:
             yield opened
     finally:
-        _tls.without_gil(True)
+        tls.without_gil(True)
 
 
 def low_water(sock: socket.socket) -> int:
@@ -140,12 +140,12 @@ def test_a_connection_that_broke_says_nothing_of_the_next_one_on_its_thread() ->
     both = contexts()
     try:
         for _ in range(30):
-            _tls.without_gil(True)
+            tls.without_gil(True)
             with Peers(*both) as natively:
                 assert run(natively.connect(broken), into=bytearray(4 * SIZE)).body_received == 2 * SIZE
-            _tls.without_gil(False)
+            tls.without_gil(False)
             with Peers(*both) as by_methods:
                 exchange = run(by_methods.connect(answer(b"", HELLO[:20], HELLO[20:], pause=0.02)))
                 assert (exchange.outcome, exchange.body_bytes) == (Outcome.COMPLETE, b"hello")
     finally:
-        _tls.without_gil(True)
+        tls.without_gil(True)

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from peers import HELLO, REQUEST, Peers, answer, read_exactly, read_head, run, start
 
-from s3dlio._drivers import Drivers
-from s3dlio._exchange import Exchange, Outcome
+from s3dlio._net.drivers import Drivers
+from s3dlio._net.exchange import Exchange, Outcome
 
 MIB = 1 << 20
 
@@ -189,7 +189,7 @@ interposing = pytest.mark.skipif(
 
 LARGE_SEND = """
 from peers import Peers, read_head, start
-from s3dlio._exchange import Outcome
+from s3dlio._net.exchange import Outcome
 
 def take_some(sock):
     buffer = bytearray(1 << 20)
@@ -219,9 +219,9 @@ def test_no_send_is_larger_than_every_kernel_takes(kernel: Path, segments: str) 
 LARGE_RECEIVE = """
 import mmap
 from peers import Peers, contexts, read_head, run
-from s3dlio import _tls
+from s3dlio._net import tls
 
-_tls.without_gil(not BY_METHODS)
+tls.without_gil(not BY_METHODS)
 
 def announce_much(sock):
     read_head(sock)
@@ -249,7 +249,7 @@ def test_no_receive_is_larger_than_every_kernel_takes(kernel: Path, of_tls: str,
 POLL_FAILS = """
 import ctypes, time
 from peers import HELLO, REQUEST, Peers, read_exactly, run, start
-from s3dlio._exchange import Outcome
+from s3dlio._net.exchange import Outcome
 
 kernel = ctypes.CDLL("KERNEL")
 fails, polled = ctypes.c_int.in_dll(kernel, "poll_fails"), ctypes.c_long.in_dll(kernel, "polled")
@@ -290,8 +290,8 @@ def test_where_poll_fails_exchanges_go_on_and_no_loop_spins(kernel: Path, error:
 MORE_THAN_THE_LIMIT = """
 import resource, socket, time
 from peers import HELLO, REQUEST
-from s3dlio._drivers import drivers
-from s3dlio._exchange import Exchange, Outcome
+from s3dlio._net.drivers import drivers
+from s3dlio._net.exchange import Exchange, Outcome
 
 pairs = [socket.socketpair() for _ in range(200)]
 exchanges = [Exchange(ours, REQUEST, []) for ours, _ in pairs]
@@ -323,7 +323,7 @@ FORKING = """
 import os, signal, threading
 from peers import HELLO, Peers, read_head, run, start
 from s3dlio import ForkedError
-from s3dlio._exchange import Outcome
+from s3dlio._net.exchange import Outcome
 
 children = []
 

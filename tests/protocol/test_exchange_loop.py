@@ -18,9 +18,9 @@ import pytest
 import trustme
 from peers import HELLO, REQUEST, Peers, answer, start
 
-from s3dlio._drivers import drivers
-from s3dlio._exchange import Exchange, Outcome
-from s3dlio._exchange_loop import ExchangeLoop
+from s3dlio._net.drivers import drivers
+from s3dlio._net.exchange import Exchange, Outcome
+from s3dlio._net.exchange_loop import ExchangeLoop
 
 # Answers each request on each connection, the first of each only once a line was read; then says when the last came.
 SERVER = """
@@ -260,9 +260,8 @@ def test_closing_twice_from_several_threads_is_closing() -> None:
 
 FORKED = """
 import gc, os, socket, threading
-from s3dlio._drivers import drivers
-from s3dlio._exchange import Exchange
-from s3dlio import _drivers
+from s3dlio._net.drivers import drivers
+from s3dlio._net.exchange import Exchange
 
 answer = b"HTTP/1.1 200 OK\\r\\nContent-Length: 5\\r\\n\\r\\nhello"
 stop = threading.Event()

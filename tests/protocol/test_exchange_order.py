@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pytest
 from peers import HELLO, REFUSAL, REQUEST, Peers, answer, contexts, read_exactly, read_head, run, start
 
-from s3dlio import _tls
-from s3dlio._drivers import drivers
-from s3dlio._exchange import Exchange, Outcome
+from s3dlio._net import tls
+from s3dlio._net.drivers import drivers
+from s3dlio._net.exchange import Exchange, Outcome
 
 Contexts = tuple[ssl.SSLContext, ssl.SSLContext] | tuple[()]
 MIB = 1 << 20
@@ -25,11 +25,11 @@ PARTIAL = b"HTTP/1.1 206 Partial Content\r\nContent-Length: 5\r\n\r\nhello"
 
 @pytest.fixture(scope="module", params=["plain", "tls", "tls-by-methods"])
 def transport(request: pytest.FixtureRequest) -> Iterator[Contexts]:
-    _tls.without_gil(request.param != "tls-by-methods")
+    tls.without_gil(request.param != "tls-by-methods")
     server, client = contexts()
     server.num_tickets = 0  # so that what arrives is what the peer says
     yield () if request.param == "plain" else (server, client)
-    _tls.without_gil(True)
+    tls.without_gil(True)
 
 
 @pytest.fixture

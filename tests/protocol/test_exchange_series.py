@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peers import Peers, contexts, patterned, resume
 
-from s3dlio import _tls
-from s3dlio._drivers import drivers
-from s3dlio._exchange import Exchange, Outcome
+from s3dlio._net import tls as native_tls
+from s3dlio._net.drivers import drivers
+from s3dlio._net.exchange import Exchange, Outcome
 
 Request = tuple[bytes, list[Any]]
 Contexts = tuple[ssl.SSLContext, ssl.SSLContext] | tuple[()]
@@ -39,9 +39,9 @@ def transport(request: pytest.FixtureRequest, tls: Contexts) -> Contexts:
 @pytest.fixture
 def by_methods() -> Iterator[None]:
     """TLS by the socket's methods, as where OpenSSL is not found beneath it."""
-    _tls.without_gil(False)
+    native_tls.without_gil(False)
     yield
-    _tls.without_gil(True)
+    native_tls.without_gil(True)
 
 
 @pytest.fixture

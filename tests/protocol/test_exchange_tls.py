@@ -26,8 +26,8 @@ from peers import (
     start,
 )
 
-from s3dlio import _tls
-from s3dlio._exchange import Outcome
+from s3dlio._net import tls
+from s3dlio._net.exchange import Outcome
 
 NO_CONTENT = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
@@ -45,9 +45,9 @@ WAYS = [(ssl.TLSVersion.TLSv1_2, True), (ssl.TLSVersion.TLSv1_3, True), (ssl.TLS
 @pytest.fixture(scope="module", params=WAYS, ids=["1.2", "1.3", "1.3-by-methods"])
 def both_contexts(request: pytest.FixtureRequest) -> Iterator[tuple[ssl.SSLContext, ssl.SSLContext]]:
     version, without_gil = request.param
-    _tls.without_gil(without_gil)
+    tls.without_gil(without_gil)
     yield contexts_of(version)
-    _tls.without_gil(True)
+    tls.without_gil(True)
 
 
 @pytest.fixture
@@ -59,8 +59,8 @@ def peers(both_contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> Iterator[Peer
 def test_openssl_is_found_beneath_a_connected_socket() -> None:
     with Peers(*contexts_of(ssl.TLSVersion.TLSv1_3)) as peers:
         sock = peers.connect(answer(HELLO))
-        assert _tls.without_gil(True)
-        assert _tls.TlsTransport(sock).native
+        assert tls.without_gil(True)
+        assert tls.TlsTransport(sock).native
         run(sock, [])
 
 
@@ -73,9 +73,9 @@ def test_a_socket_that_looks_otherwise_is_used_by_its_methods() -> None:
         sock = Other.__new__(Other)
         socket.socket.__init__(sock, fileno=os.dup(ours.fileno()))
         sock._sslobj = ssl.SSLObject.__new__(ssl.SSLObject)  # type: ignore[assignment]
-        assert not _tls.TlsTransport(sock).native
+        assert not tls.TlsTransport(sock).native
         sock._sslobj = None
-        assert not _tls.TlsTransport(sock).native
+        assert not tls.TlsTransport(sock).native
         socket.socket.close(sock)
 
 

@@ -72,9 +72,9 @@ for line in sys.stdin:
 
 PROGRAM = """
 import logging, subprocess, sys
-from s3dlio import _stragglers
-from s3dlio._exchange import Exchange, Outcome
-_stragglers.LEAST_PATIENCE = 0.02  # so that races begin soon
+from s3dlio._s3 import hedging
+from s3dlio._net.exchange import Exchange, Outcome
+hedging.LEAST_PATIENCE = 0.02  # so that races begin soon
 HOW, RACES = sys.argv[1], sys.argv[2] == "races"
 client = s3dlio.Client(
     endpoint_url=os.environ["PEER"], credentials=("id", "secret"), region="r", ca_bundle=sys.argv[3],

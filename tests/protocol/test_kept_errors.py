@@ -12,7 +12,7 @@ import pytest
 from small_store import Peer, error
 
 import s3dlio
-from s3dlio._payload import pool
+from s3dlio._memory.pool import pool
 
 MIB = 1 << 20
 RANGED: dict[str, Any] = {"range_optimization": True, "range_threshold": 0, "chunk_size": 64 * 1024}

@@ -11,21 +11,21 @@ import ssl
 import pytest
 from peers import Peers, contexts, start
 
-from s3dlio import _tls
+from s3dlio._net import tls
 
 
 def test_without_a_module_of_its_own_pythons_openssl_cannot_be_called() -> None:
-    assert "built into the interpreter" in _tls.hindrance(None, ssl.OPENSSL_VERSION_NUMBER)
+    assert "built into the interpreter" in tls.hindrance(None, ssl.OPENSSL_VERSION_NUMBER)
 
 
 def test_a_module_that_is_linked_to_no_openssl_is_told() -> None:
-    assert "no OpenSSL" in _tls.hindrance(_struct.__file__, ssl.OPENSSL_VERSION_NUMBER)
-    assert _tls.without_gil()  # and what was found before is found again
+    assert "no OpenSSL" in tls.hindrance(_struct.__file__, ssl.OPENSSL_VERSION_NUMBER)
+    assert tls.without_gil()  # and what was found before is found again
 
 
 def test_a_library_of_another_version_is_never_called() -> None:
-    assert _tls.hindrance(_ssl.__file__, ssl.OPENSSL_VERSION_NUMBER) == ""
-    told = _tls.hindrance(_ssl.__file__, ssl.OPENSSL_VERSION_NUMBER + 16)
+    assert tls.hindrance(_ssl.__file__, ssl.OPENSSL_VERSION_NUMBER) == ""
+    told = tls.hindrance(_ssl.__file__, ssl.OPENSSL_VERSION_NUMBER + 16)
     assert f"{ssl.OPENSSL_VERSION_NUMBER:#x}" in told
     assert f"{ssl.OPENSSL_VERSION_NUMBER + 16:#x}" in told
 
@@ -35,12 +35,12 @@ def test_the_fall_back_is_told_once_with_what_it_costs(caplog: pytest.LogCapture
     caplog.set_level(logging.INFO, "s3dlio")
     with Peers(server, client) as peers:
         try:
-            _tls.without_gil(False)
+            tls.without_gil(False)
             for _ in range(3):
-                assert not _tls.TlsTransport(peers.connect(peers.stall)).native
+                assert not tls.TlsTransport(peers.connect(peers.stall)).native
         finally:
-            _tls.without_gil(True)
-        assert _tls.TlsTransport(peers.connect(peers.stall)).native
+            tls.without_gil(True)
+        assert tls.TlsTransport(peers.connect(peers.stall)).native
     told = [record.getMessage() for record in caplog.records if "TLS goes by" in record.getMessage()]
     assert len(told) == 1
     assert "1.3 times the CPU time" in told[0]
@@ -53,6 +53,6 @@ def test_the_object_that_is_read_from_outlives_its_socket() -> None:
         sock = peers.connect(peers.stall)
         exchange = start(sock, idle_timeout=30)
         beneath, sock._sslobj = sock._sslobj, None  # as closing a socket does
-        assert [one for one in gc.get_referrers(beneath) if isinstance(one, _tls.TlsTransport)]
+        assert [one for one in gc.get_referrers(beneath) if isinstance(one, tls.TlsTransport)]
         del beneath
         assert exchange.end()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s3dlio._assembler import Assembler, Owner, Part, part_length
+from s3dlio._transfer.assembler import Assembler, Owner, Part, part_length
 from s3dlio.config import MAX_PART_SIZE
 from s3dlio.errors import ConfigurationError
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from s3dlio._failures import Failed
-from s3dlio._many import FEW_WORKERS, FIRST_SERIES, MOST_IN_SERIES, PYTHON_LIMITS, Batch
-from s3dlio._requests import CancelScope
+from s3dlio._s3.failures import Failed
+from s3dlio._s3.requests import CancelScope
+from s3dlio._transfer.batch import FEW_WORKERS, FIRST_SERIES, MOST_IN_SERIES, PYTHON_LIMITS, Batch
 
 LIMIT = 32
 

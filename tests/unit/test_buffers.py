@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from s3dlio._buffers import PAGE_SIZE, BufferPool, page_round
-from s3dlio._memory import available_memory
-from s3dlio._views import FlatView, gather_copy
+from s3dlio._memory.views import FlatView, gather_copy
+from s3dlio._runtime.machine_memory import available_memory
 
 MIB = 1 << 20
 

@@ -1,4 +1,4 @@
-"""`_checksums`: known values, and agreement with a bit-by-bit computation written from the definitions."""
+"""`checksums`: known values, and agreement with a bit-by-bit computation written from the definitions."""
 
 import array
 import base64
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s3dlio._checksums import ALGORITHMS, LADDER
+from s3dlio._s3.checksums import ALGORITHMS, LADDER
 from s3dlio.config import CHECKSUM_ALGORITHMS
 
 patient = settings(deadline=None)
@@ -212,7 +212,7 @@ def test_the_settings_offer_exactly_the_algorithms_there_are() -> None:
 def test_awscrt_is_imported_by_the_first_checksum_and_not_before() -> None:
     script = (
         "import sys\n"
-        "from s3dlio._checksums import ALGORITHMS\n"
+        "from s3dlio._s3.checksums import ALGORITHMS\n"
         "assert 'awscrt' not in sys.modules\n"
         "assert ALGORITHMS['crc32'].update(b'123456789') == 0xCBF43926\n"
         "assert 'awscrt' in sys.modules\n"

@@ -1,10 +1,10 @@
-"""`_content_range`: reading Content-Range."""
+"""`content_range`: reading Content-Range."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s3dlio._content_range import parse_content_range
+from s3dlio._s3.content_range import parse_content_range
 
 
 @settings(deadline=None)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from s3dlio._credentials import Credentials, CredentialSource
+from s3dlio._s3.credentials import Credentials, CredentialSource
 from s3dlio.config import ClientSettings
 from s3dlio.errors import ConfigurationError, CredentialsError
 
@@ -109,7 +109,7 @@ def test_anonymous_access_has_no_credentials() -> None:
 def test_explicit_settings_need_no_botocore() -> None:
     program = (
         "import sys\n"
-        "from s3dlio._credentials import CredentialSource\n"
+        "from s3dlio._s3.credentials import CredentialSource\n"
         "from s3dlio.config import ClientSettings\n"
         "s = CredentialSource(ClientSettings(endpoint_url='http://x', region='r', credentials=('a', 'b')))\n"
         "s.frozen(), s.region, s.endpoint_url()\n"
@@ -383,7 +383,7 @@ def test_configured_endpoints_can_be_ignored(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_child_forked_in_the_middle_of_a_refresh_finds_credentials() -> None:
     program = (
         "import os, signal\n"
-        "from s3dlio._credentials import CredentialSource\n"
+        "from s3dlio._s3.credentials import CredentialSource\n"
         "from s3dlio.config import ClientSettings\n"
         "source = CredentialSource(ClientSettings())\n"
         "source.frozen()\n"

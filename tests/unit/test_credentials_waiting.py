@@ -16,9 +16,9 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from s3dlio import _credentials
-from s3dlio._credentials import Credentials, CredentialSource
-from s3dlio._requests import Cancelled, CancelScope
+from s3dlio._s3 import credentials
+from s3dlio._s3.credentials import Credentials, CredentialSource
+from s3dlio._s3.requests import Cancelled, CancelScope
 from s3dlio.config import ClientSettings
 from s3dlio.errors import ConfigurationError, CredentialsError
 from s3dlio.errors import TimeoutError as OurTimeoutError
@@ -170,7 +170,7 @@ def test_a_deadline_ends_the_wait_and_the_fetch_serves_the_next(process: Process
 
 INTERRUPTED = """
 import os, signal, sys, threading
-from s3dlio._credentials import CredentialSource
+from s3dlio._s3.credentials import CredentialSource
 from s3dlio.config import ClientSettings
 signal.signal(signal.SIGINT, signal.default_int_handler)
 source = CredentialSource(ClientSettings())
@@ -203,7 +203,7 @@ def test_credentials_that_are_still_valid_are_used_while_they_are_refreshed(
     process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between 10 and 15 minutes before they expire botocore refreshes, and would have one thread wait for it."""
-    monkeypatch.setattr(_credentials, "NEXT_TRY", 0.0)
+    monkeypatch.setattr(credentials, "NEXT_TRY", 0.0)
     process.last(720, 720, LONG)
     process.go()
     shared = source()
@@ -272,7 +272,7 @@ def test_a_cancelled_first_wait_leaves_no_lock_held(process: Process) -> None:
 
 WITHOUT_THREADS = """
 import threading
-from s3dlio._credentials import CredentialSource
+from s3dlio._s3.credentials import CredentialSource
 from s3dlio.config import ClientSettings
 def refuse(self):
     raise RuntimeError("can't start new thread")
@@ -291,7 +291,7 @@ def test_where_no_thread_is_to_be_had_the_caller_fetches_itself(process: Process
 def test_a_child_forked_during_a_fetch_fetches_itself(process: Process) -> None:
     program = (
         "import os, signal, sys, threading\n"
-        "from s3dlio._credentials import CredentialSource\n"
+        "from s3dlio._s3.credentials import CredentialSource\n"
         "from s3dlio.config import ClientSettings\n"
         "source = CredentialSource(ClientSettings())\n"
         "source.load()\n"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s3dlio._entity_tags import EntityTag, parse_entity_tag
+from s3dlio._values.entity_tags import EntityTag, parse_entity_tag
 
 OPAQUE = st.text(st.sampled_from([chr(c) for c in range(0x21, 0x100) if c not in (0x22, 0x7F)]), min_size=1)
 

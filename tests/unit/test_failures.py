@@ -1,4 +1,4 @@
-"""`_failures`: what is read from an answer that says no, however odd its headers and its body are."""
+"""`failures`: what is read from an answer that says no, however odd its headers and its body are."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from email.utils import formatdate
 import pytest
 
 from s3dlio import S3Error, ThrottledError
-from s3dlio._failures import Failed
-from s3dlio._http import ResponseHead
-from s3dlio._requests import Request
+from s3dlio._net.http import ResponseHead
+from s3dlio._s3.failures import Failed
+from s3dlio._s3.requests import Request
 
 REQUEST = Request("GetObject", "GET", "b", "k")
 DATE = "Wed, 25 Nov 2026 12:00:00 GMT"

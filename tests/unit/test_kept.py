@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from s3dlio import NotFoundError, WriterClosedError
-from s3dlio._kept import KeptError, like
+from s3dlio._runtime.kept_errors import KeptError, like
 
 
 class Slotted(Exception):

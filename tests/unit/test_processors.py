@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from s3dlio._processors import usable_processors
+from s3dlio._runtime.processors import usable_processors
 
 ALLOWED = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -72,8 +72,8 @@ def test_without_any_of_the_files_the_affinity_counts(tmp_path: Path) -> None:
 PROGRAM = """
 import os
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-from s3dlio._drivers import drivers
-from s3dlio._processors import usable_processors
+from s3dlio._net.drivers import drivers
+from s3dlio._runtime.processors import usable_processors
 print(usable_processors(), drivers()._count)
 """
 

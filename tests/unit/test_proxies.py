@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from s3dlio._proxies import ProxyRefusedError, needs_no_proxy, proxy_for
-from s3dlio._uri import Origin
+from s3dlio._net.addresses import Origin
+from s3dlio._net.proxies import ProxyRefusedError, needs_no_proxy, proxy_for
 
 
 @pytest.mark.parametrize(

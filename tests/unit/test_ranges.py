@@ -1,10 +1,10 @@
-"""`_ranges`: planning a download."""
+"""`ranges`: planning a download."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s3dlio._ranges import Range, auto_chunk, auto_concurrency, plan_ranges
+from s3dlio._transfer.ranges import Range, auto_chunk, auto_concurrency, plan_ranges
 
 MIB = 1 << 20
 patient = settings(deadline=None)

@@ -1,10 +1,10 @@
-"""`_retry`: the table of outcomes, the back-off and its cap."""
+"""`retry`: the table of outcomes, the back-off and its cap."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s3dlio._retry import Decision, Failure, Outcome, Verdict, classify, pause_bound
+from s3dlio._s3.retry import Decision, Failure, Outcome, Verdict, classify, pause_bound
 from s3dlio.config import RetryPolicy
 
 RETURN, RETRY, RAISE = Verdict.RETURN, Verdict.RETRY, Verdict.RAISE

@@ -12,16 +12,18 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from s3dlio import ConfigurationError, _http, _series
-from s3dlio._attempts import USER_AGENT
-from s3dlio._client import Service
-from s3dlio._connections import Lease
-from s3dlio._credentials import Credentials
-from s3dlio._exchange import head_field, scan_head
-from s3dlio._failures import SignedWith
-from s3dlio._requests import Request
-from s3dlio._series import UsualHead
-from s3dlio._signing import Signer
+from s3dlio import ConfigurationError
+from s3dlio._net import http
+from s3dlio._net.connections import Lease
+from s3dlio._net.exchange import head_field, scan_head
+from s3dlio._s3 import series
+from s3dlio._s3.attempts import USER_AGENT
+from s3dlio._s3.credentials import Credentials
+from s3dlio._s3.failures import SignedWith
+from s3dlio._s3.requests import Request
+from s3dlio._s3.series import UsualHead
+from s3dlio._s3.service import Service
+from s3dlio._s3.signing import Signer
 from s3dlio.config import ClientSettings
 
 # ------------------------------------------------------------------------------------------ what an answer says
@@ -51,8 +53,8 @@ def test_fields_of_every_usual_head_read_as_httptools_reads_them(
     if unusual:
         return
     try:
-        expected = _http.parse_head(head)
-    except _http.BadResponse:
+        expected = http.parse_head(head)
+    except http.BadResponse:
         return  # what httptools does not read at all is no usual answer of any server
     found = UsualHead(head)
     assert dict(found) == expected.headers
@@ -149,7 +151,7 @@ def test_every_head_of_a_series_says_what_the_request_s_own_head_would(
     which = data.draw(st.integers(0, len(keys) - 1), "which")
     signed = SignedWith("eu-central-1", service._credentials.frozen(), 0.0)
     alone = service._attempts._head(requests[which], signed, targets[which], lease)
-    made = _series.heads(
+    made = series.heads(
         requests, targets, lease, Signer(), signed.credentials, signed.region, instant_of(alone), USER_AGENT
     )
     assert len(made) == len(keys)

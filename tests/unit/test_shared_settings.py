@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from s3dlio import ConfigurationError, MultipartUploadConfig, RetryPolicy
-from s3dlio._shared_settings import SharedSettings
+from s3dlio._s3.shared_settings import SharedSettings
 from s3dlio.config import DEFAULT_CHECKSUM, VARIABLES, ClientSettings, environment_fingerprint
 
 

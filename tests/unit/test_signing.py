@@ -13,9 +13,9 @@ from botocore.config import Config
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from s3dlio._credentials import Credentials
-from s3dlio._signing import Signer
-from s3dlio._uri import encode_key, encode_query
+from s3dlio._net.addresses import encode_key, encode_query
+from s3dlio._s3.credentials import Credentials
+from s3dlio._s3.signing import Signer
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 CREDENTIALS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")

@@ -1,9 +1,13 @@
-"""The shape of the package: imports go down only, the public face is exact, importing is lean."""
+"""The shape of the package: imports go down only, the public face is exact, importing is lean.
+
+The floors are those of `docs/explanation/architecture.md`: there is no second list of them.
+"""
 
 from __future__ import annotations
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,62 +16,114 @@ import pytest
 
 import s3dlio
 
-PACKAGE = Path(__file__).parent.parent.parent / "s3dlio"
-FLOORS = [
-    {
-        "_redaction", "errors", "progress", "_memory", "_kept", "_upload_info", "_forking", "_patches",
-        "_waiting", "_entity_tags", "_timestamps", "_content_range", "_control_groups", "_processors",
-    },
-    {
-        "config", "_buffers", "_values", "_views", "_tls", "_exchange", "_exchange_loop", "_uri", "_ranges",
-        "_assembler", "_xml", "_retry", "_checksums", "_get_response", "_http", "_stragglers", "_proxies",
-        "_idle_connections",
-    },
-    {
-        "_bytes_view", "_payload", "_collected", "_credentials", "_shared_settings", "_signing", "_connections",
-        "_drivers", "_failures", "_requests",
-    },
-    {
-        "_endpoint_state", "_series", "_sending", "_attempts", "_client", "_default_service", "_operations",
-        "_listings",
-    },
-    {
-        "_workers", "_reports", "_completion", "_account", "_aborting", "_upload", "_intake", "_download", "_many",
-    },
-    {"writer", "reader", "objects", "uploads", "client"},
-    {"__init__"},
-]  # fmt: skip
-MODULES = sorted(path for path in PACKAGE.iterdir() if path.suffix in (".py", ".pyx"))
+ROOT = Path(__file__).parent.parent.parent
+PACKAGE = ROOT / "s3dlio"
+PAGE = ROOT / "docs" / "explanation" / "architecture.md"
 
 
-def floor_of(name: str) -> int:
-    return next(number for number, names in enumerate(FLOORS) if name in names)
+def read_floors(page: str) -> list[list[str]]:
+    """The modules of each floor, from the top down, by the block of the page that is marked ``floors``.
+
+    Each line begins with the floor's name, or with blanks where it continues one; a word that ends in ``/`` is the
+    folder of those after it.
+    """
+    block = re.search(r"^```floors\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    assert block is not None, "the page has no block of floors"
+    floors: list[list[str]] = []
+    folder = ""
+    for line in block[1].splitlines():
+        words = line.split()
+        if not line.startswith(" "):
+            floors.append([])
+            words, folder = words[1:], ""
+        for word in words:
+            if word.endswith("/"):
+                folder = word[:-1] + "."
+            else:
+                floors[-1].append(folder + word)
+    return floors
+
+
+FLOORS = read_floors(PAGE.read_text(encoding="utf-8"))
+LEVELS = {module: len(FLOORS) - number for number, floor in enumerate(FLOORS) for module in floor}
+FILES = sorted(path for path in PACKAGE.rglob("*") if path.suffix in (".py", ".pyx", ".pxd"))
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+MODULES = [path for path in FILES if path.name != "__init__.py" or path.parent == PACKAGE]
 
 
 def imports(path: Path) -> set[str]:
+    """The modules of the package that a file imports or cimports, by the names of the page."""
+    found = _cython_imports(path) if path.suffix in (".pyx", ".pxd") else _python_imports(path)
+    return {name for name in (_module(name) for name in found) if name != name_of(path)}
+
+
+def _python_imports(path: Path) -> set[str]:
+    package = list(path.relative_to(PACKAGE).parts[:-1])
     found: set[str] = set()
-    if path.suffix == ".pyx":
-        return found
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.level == 1:
-            found |= {node.module} if node.module else {alias.name for alias in node.names}
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        if node.level:
+            base = package[: len(package) - node.level + 1] + (node.module.split(".") if node.module else [])
+        elif node.module is not None and node.module.split(".")[0] == "s3dlio":
+            base = node.module.split(".")[1:]
+        else:
+            continue
+        found |= {".".join([*base, alias.name]) for alias in node.names}
     return found
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+def _cython_imports(path: Path) -> set[str]:
+    text = path.read_text(encoding="utf-8")
+    lines = re.findall(r"^\s*from s3dlio\.([\w.]+) c?import (\(.*?\)|.*?)$", text, re.MULTILINE | re.DOTALL)
+    return {f"{module}.{name.strip()}" for module, names in lines for name in names.strip("()").split(",")}
+
+
+def _module(imported: str) -> str:
+    """The module that an imported name is, or lies in."""
+    parent = imported.rpartition(".")[0]
+    found = next((name for name in (imported, parent) if name in LEVELS), None)
+    assert found is not None, f"{imported} is of no module that the page knows"
+    return found
+
+
+def test_the_page_knows_every_module_and_no_other() -> None:
+    assert sorted(LEVELS) == sorted({name_of(path) for path in MODULES})
+    assert len(LEVELS) == sum(map(len, FLOORS)), "a module stands on two floors"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_go_down_only(path: Path) -> None:
-    here = path.stem
+    here = name_of(path)
     for name in imports(path):
-        assert floor_of(name) <= floor_of(here), f"{here} imports {name}"
+        assert LEVELS[name] <= LEVELS[here], f"{here} imports {name}"
 
 
-def test_no_imports_go_round() -> None:
-    order = list(graphlib.TopologicalSorter({path.stem: imports(path) for path in MODULES}).static_order())
-    assert order[-1] == "__init__"
+def test_no_floor_has_a_circle_of_imports() -> None:
+    graph: dict[str, set[str]] = {}
+    for path in MODULES:
+        graph.setdefault(name_of(path), set()).update(imports(path))
+    assert sum(map(len, graph.values())) > len(MODULES), "hardly an import was found"
+    order = list(graphlib.TopologicalSorter(graph).static_order())
+    assert len(order) == len(LEVELS)
+
+
+@pytest.mark.parametrize("folder", sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py")))
+def test_a_folder_opens_with_its_description_and_nothing_else(folder: str) -> None:
+    tree = ast.parse((PACKAGE / folder / "__init__.py").read_text(encoding="utf-8"))
+    assert len(tree.body) == 1
+    described = ast.get_docstring(tree) or ""
+    assert 3 <= len(re.findall(r"[.!?](?:\s|$)", described)) <= 6
 
 
 @pytest.mark.parametrize(
-    ("library", "importers"), [("botocore", {"_credentials", "_signing"}), ("urllib3", {"_connections"})]
+    ("library", "importers"),
+    [("botocore", {"_s3.credentials", "_s3.signing"}), ("urllib3", {"_net.connections"})],
 )
 def test_each_library_has_one_door(library: str, importers: set[str]) -> None:
     found = set()
@@ -78,7 +134,7 @@ def test_each_library_has_one_door(library: str, importers: set[str]) -> None:
                 node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level
             ]
             names += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
-            found |= {path.stem for name in names if name.split(".")[0] == library}
+            found |= {name_of(path) for name in names if name.split(".")[0] == library}
     assert found == importers
 
 

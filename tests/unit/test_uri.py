@@ -1,4 +1,4 @@
-"""`_uri`: URIs to locations and back, and locations to the request targets that SigV4 signs."""
+"""`addresses`: URIs to locations and back, and locations to the request targets that SigV4 signs."""
 
 import pathlib
 from urllib.parse import unquote
@@ -10,7 +10,7 @@ from botocore.credentials import Credentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s3dlio._uri import (
+from s3dlio._net.addresses import (
     Endpoint,
     Location,
     Origin,

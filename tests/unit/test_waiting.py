@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from s3dlio._waiting import Changed, Turn
+from s3dlio._runtime.waiting import Changed, Turn
 
 # After these CPython looks for signals, and raises what their handlers raise; nowhere else.
 LOOKS_FOR_SIGNALS = ("CALL", "RESUME", "JUMP_BACKWARD", "CALL_FUNCTION_EX", "CALL_KW")

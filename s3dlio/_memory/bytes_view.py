@@ -1,0 +1,65 @@
+"""`BytesView`: what a download returns, a read-only window on memory that nobody has copied.
+
+Letting go of the last view, and of everything exported from it, makes the memory warm stock for the next read.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self, SupportsIndex
+
+from .views import FlatView
+
+
+class BytesView(FlatView):
+    """Read-only bytes with the buffer protocol: ``np.frombuffer(view, dtype)`` and ``memoryview(view)`` copy nothing.
+
+    Slices (of step 1) are views of the same memory. Views compare equal to any bytes-like object with
+    the same bytes, are not hashable, and pickle by value.
+    """
+
+    __slots__ = ()
+    __hash__ = None  # type: ignore[assignment]
+
+    def __getitem__(self, index: SupportsIndex | slice) -> Any:
+        """A byte as int, or a view of a slice; slices with another step than 1 are copied."""
+        if not isinstance(index, slice):
+            return memoryview(self)[index]
+        start, stop, step = index.indices(len(self))
+        if step != 1:
+            return type(self)(memoryview(self)[index].tobytes())
+        return type(self)(self.source, self.offset + start, max(stop - start, 0))
+
+    def __eq__(self, other: object) -> bool:
+        try:
+            theirs = FlatView(other)
+        except TypeError:
+            return NotImplemented
+        except (ValueError, BufferError):  # its bytes do not lie one after the other
+            return False
+        return len(theirs) == len(self) and memoryview(self) == memoryview(theirs)
+
+    def __bytes__(self) -> bytes:
+        return memoryview(self).tobytes()
+
+    def to_bytes(self) -> bytes:
+        """A copy as `bytes`."""
+        return bytes(self)
+
+    def tobytes(self) -> bytes:
+        """A copy as `bytes`, by memoryview's name for it."""
+        return bytes(self)
+
+    def __repr__(self) -> str:
+        return f"<BytesView of {len(self)} bytes>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (bytes(self),)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.release()

@@ -1,0 +1,552 @@
+"""The only importer of urllib3: connecting, TLS verification, proxies, and leases of pooled connections.
+
+What is sent over a lease is `exchange`'s business. A connection comes back only when its exchange
+ended cleanly; anything else closes it. It must never hand a child the parent's sockets. `service`
+holds it, `attempts` leases.
+"""
+
+from __future__ import annotations
+
+import base64
+import builtins
+import contextlib
+import encodings.idna  # noqa: F401 - connecting encodes host names, and workers must import nothing: see `workers`
+import errno
+import os
+import re
+import select
+import socket
+import ssl
+import struct
+import threading
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import unquote
+
+import urllib3
+from urllib3 import exceptions
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.util import Timeout, parse_url
+from urllib3.util.ssl_ import create_urllib3_context
+
+from .._runtime.forking import forks_wait
+from ..config import ClientSettings, ca_bundle_from_environment
+from ..errors import ConfigurationError, TimeoutError, TransportError
+from . import tls
+from .addresses import Origin
+from .exchange import reset_connection
+from .idle_connections import IdleConnections
+from .proxies import ProxyRefusedError, proxy_for
+
+# Idle connections kept to one host where the client has no cap of its own.
+KEPT_IDLE = 256
+# Hosts whose connections are kept; virtual-host addressing makes one of each bucket.
+KEPT_HOSTS = 64
+# A peer this near, in microseconds of round trip, is sent through a buffer of so many bytes (the kernel doubles it).
+# Left to itself it grows to several MiB a connection, and by the time a byte is read it has left the cache: 4.3 instead
+# of 5.4 GiB/s on loopback, at 0.19 instead of 0.15 CPU s/GiB in the kernel. Even at 1 ms it lets a GB/s through.
+# A tenth of it would be less than one segment of loopback, and stalls.
+NEAR = 1000
+NEAR_SEND_BUFFER = 512 << 10
+# Where Linux has the smoothed round trip in its struct tcp_info: an unsigned int (linux/tcp.h).
+_RTT_AT = 68
+
+# Seconds between two looks around while a connection is made, or all of a capped client's connections are leased; a
+# connection that comes back wakes the wait at once.
+WAIT_SLICE = 0.1
+# Of a host's addresses each is given its share of the time that is left, but so many seconds at least: an address that
+# nobody answers at must not use up what the others would need.
+LEAST_SHARE = 0.5
+
+
+class Lease:
+    """One connection, checked out for one exchange; a context manager.
+
+    Attributes:
+        sock: the connected, non-blocking socket.
+        reused: it had served an exchange before.
+        previous_head: head of the last answer to that; empty where none came.
+        ended: the exchange ended, with whatever answer; one that did not is not to be finished by the kernel.
+        origin_form_absolute: a plain-HTTP proxy is between: the request target must be absolute.
+        proxy: host and port of a proxy that is between; None for none.
+        proxy_headers: headers that proxy wants.
+    """
+
+    def __init__(self, pool: Any, connection: Any, reused: bool, absolute: bool) -> None:
+        self._pool = pool
+        self._connection = connection
+        self._pid = os.getpid()
+        self._kept = False
+        self.ended = False
+        self.sock = connection.sock
+        self.reused = reused
+        self.previous_head: bytes = getattr(connection, "s3dlio_last_head", b"") if reused else b""
+        self.origin_form_absolute = absolute
+        self.proxy = _place(pool)
+        self.proxy_headers: dict[str, str] = dict(pool.proxy_headers) if absolute else {}
+
+    def keep(self, last_head: bytes = b"") -> None:
+        """Says that the exchange ended cleanly, by an answer of this head, so that the connection may serve again."""
+        self._connection.s3dlio_last_head = last_head
+        self._kept = self.ended = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._pid != os.getpid():
+            self._connection.close()  # only this process's descriptor: the connection is the parent's
+            return
+        if kind is not None or not self.ended:
+            _hang_up(self._connection, reset=True)
+        elif not self._kept or _has_unread(self.sock):
+            _hang_up(self._connection)
+        self._pool._put_conn(self._connection)
+
+
+def _has_unread(sock: Any) -> bool:
+    """Whether bytes wait that nobody asked for, or the peer has closed: such a connection is out of step."""
+    if isinstance(sock, ssl.SSLSocket) and sock.pending():
+        return True
+    return _ready(sock, select.POLLIN, 0.0)
+
+
+def _ready(sock: socket.socket, events: int, seconds: float | None) -> bool:
+    """Waits at most so long for one of `events`; whether one came."""
+    poller = select.poll()
+    poller.register(sock, events)
+    return bool(poller.poll(None if seconds is None else max(0.0, seconds * 1000)))
+
+
+def _hang_up(connection: Any, *, reset: bool = False) -> None:
+    """Ends the connection for the peer too, though a forked child may still hold its descriptor.
+
+    `reset` drops what the kernel has not sent yet, so that no byte of a part follows an abort.
+    """
+    sock = connection.sock
+    if sock is not None and not (reset and reset_connection(sock.fileno())):
+        with contextlib.suppress(OSError):  # the peer was faster
+            sock.shutdown(socket.SHUT_RDWR)
+    connection.close()
+
+
+def _suit_send_buffer(sock: Any) -> None:
+    """Keeps what a near peer is sent in the cache; a far one needs the kernel's buffer, which grows with distance."""
+    if not hasattr(socket, "TCP_INFO"):
+        return
+    with contextlib.suppress(OSError, struct.error):
+        facts = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RTT_AT + 4)
+        if struct.unpack_from("I", facts, _RTT_AT)[0] < NEAR:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, NEAR_SEND_BUFFER)
+
+
+class Connections:
+    """The connection pools of one client, one for each host; any thread may lease.
+
+    A forked child gets pools of its own. Proxies are looked up in the environment once for each origin.
+    """
+
+    def __init__(self, *, settings: ClientSettings, profile_bundle: Callable[[], str | None] = lambda: None) -> None:
+        self._settings = settings
+        self._profile_bundle = profile_bundle
+        self._start_afresh()
+        _living.add(self)
+
+    def _start_afresh(self) -> None:
+        self._lock = threading.Lock()
+        self._managers: dict[tuple[str, str | None], Any] = {}
+        self._proxies: dict[Origin, str | None] = {}
+
+    def lease(
+        self,
+        origin: Origin,
+        *,
+        fresh: bool = False,
+        check: Callable[[], None] | None = None,
+        at_once: bool = False,
+        within: float | None = None,
+    ) -> Lease:
+        """A connection to `origin`, made if none is idle.
+
+        Where the client has a cap and all its connections are leased, it waits for one to come back.
+
+        Args:
+            origin: where to connect.
+            fresh: never take a connection that served before.
+            check: called about ten times a second during such a wait, and while the connection is made; what it raises
+                ends that. Looking up a host's name hears nothing: no system call that does it can be interrupted.
+            at_once: rather raise TransportError than wait for a connection: for who holds a lease already.
+            within: seconds that both may take, where that is less than the settings say.
+
+        Raises:
+            TransportError: it could not be made (`TimeoutError`: not in time).
+            ConfigurationError: the proxy or the CA bundle cannot be used.
+        """
+        proxy = self._proxy_for(origin)
+        until = None if within is None else time.monotonic() + within
+        pool, connection = self._checked_out(origin, proxy, check, at_once, until)
+        try:
+            reused = not fresh and not connection.is_closed
+            if not reused:
+                _hang_up(connection)
+                self._connect(pool, connection, origin, until, check)
+            connection.sock.setblocking(False)
+        except BaseException:
+            connection.close()
+            pool._put_conn(connection)
+            raise
+        return Lease(pool, connection, reused, proxy is not None and origin.scheme == "http")
+
+    def close(self) -> None:
+        """Closes idle connections; leased ones end with their leases, and later leases find new pools."""
+        with self._lock:
+            managers, self._managers = list(self._managers.values()), {}
+            self._proxies = {}
+        for manager in managers:
+            for pool in map(manager.pools.get, manager.pools.keys()):
+                if pool is not None:  # forgotten meanwhile, as the host least recently used
+                    pool.close()
+            manager.clear()
+
+    def _checked_out(
+        self,
+        origin: Origin,
+        proxy: str | None,
+        check: Callable[[], None] | None,
+        at_once: bool,
+        until: float | None,
+    ) -> tuple[Any, Any]:
+        while True:
+            pool = self._manager(origin.scheme, proxy).connection_from_host(origin.host, origin.port, origin.scheme)
+            try:
+                return pool, pool._get_conn(timeout=0.001 if at_once else WAIT_SLICE)
+            except exceptions.EmptyPoolError:
+                if at_once:
+                    raise TransportError(f"no connection to {origin.host}:{origin.port} is free") from None
+                if until is not None and time.monotonic() >= until:
+                    raise TimeoutError(f"no connection to {origin.host}:{origin.port} came back in time") from None
+                if check is not None:
+                    check()
+            except exceptions.ClosedPoolError:
+                continue  # by `close`, or as the host least recently used: the next round makes another
+
+    def _connect(
+        self, pool: Any, connection: Any, origin: Origin, until: float | None, check: Callable[[], None] | None
+    ) -> None:
+        where = f"{origin.scheme}://{origin.host}:{origin.port}"
+        if pool.proxy is not None:
+            where += f" by the proxy {_place(pool)}"
+        seconds = self._settings.timeouts.connect
+        if until is not None:
+            seconds = min(seconds, max(0.001, until - time.monotonic()))
+        connection.timeout = seconds
+        before, _connecting.budget = _connecting.budget, _Budget(seconds, check)  # a signal's handler may connect too
+        try:
+            if pool.proxy is not None and origin.scheme == "https":
+                pool._prepare_proxy(connection)
+            else:
+                connection.connect()
+        except TransportError:  # of `check`
+            raise
+        except (exceptions.HTTPError, OSError) as error:
+            late = isinstance(error, exceptions.ConnectTimeoutError | builtins.TimeoutError)
+            # urllib3 counts a refused connection and an unknown host among its timeouts.
+            if late and not isinstance(error, exceptions.NewConnectionError):
+                raise TimeoutError(f"no connection to {where} within {seconds:.3g} s") from error
+            tunnel = _TUNNEL_FAILED.match(str(error))
+            if tunnel is not None and tunnel[1][0] == "4" and tunnel[1] not in ("408", "429"):
+                what = f"a tunnel to {origin.host}:{origin.port}"
+                raise ProxyRefusedError.of_status(int(tunnel[1]), _place(pool), what) from error
+            raise TransportError(f"no connection to {where}: {error}") from error
+        finally:
+            _connecting.budget = before
+        _suit_send_buffer(connection.sock)
+        if origin.scheme == "https" and not self._settings.verify:
+            warnings.warn(
+                f"the certificate of {origin.host} is not verified (verify=False)",
+                exceptions.InsecureRequestWarning,
+                stacklevel=3,
+            )
+
+    def _manager(self, scheme: str, proxy: str | None) -> Any:
+        with self._lock:
+            manager = self._managers.get((scheme, proxy))
+            if manager is None:
+                manager = self._managers[scheme, proxy] = self._new_manager(scheme, proxy)
+            return manager
+
+    def _new_manager(self, scheme: str, proxy: str | None) -> urllib3.PoolManager:
+        settings = self._settings
+        options: dict[str, Any] = {
+            "num_pools": KEPT_HOSTS,
+            "maxsize": settings.max_connections or KEPT_IDLE,
+            "block": settings.max_connections is not None,
+            "timeout": Timeout(connect=settings.timeouts.connect),
+            "socket_options": HTTPConnection.default_socket_options,  # TCP_NODELAY, which pools of a proxy lack
+        }
+        if scheme == "https" or _speaks_tls(proxy):
+            options["ssl_context"] = self._tls_context()
+            options["cert_reqs"] = "CERT_REQUIRED" if settings.verify else "CERT_NONE"
+        manager = urllib3.PoolManager(**options) if proxy is None else _proxy_manager(proxy, options)
+        manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        return manager
+
+    def _tls_context(self) -> ssl.SSLContext:
+        """One context for all connections: reading the platform's authorities takes tens of milliseconds."""
+        with forks_wait():
+            context = self._new_tls_context()
+        context.sslsocket_class = _SteppedSocket
+        return context
+
+    def _new_tls_context(self) -> ssl.SSLContext:
+        if not self._settings.verify:
+            return create_urllib3_context(cert_reqs=ssl.CERT_NONE)
+        context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
+        bundle = (
+            self._settings.ca_bundle
+            or ca_bundle_from_environment()
+            or self._profile_bundle()
+            or ca_bundle_from_environment("REQUESTS_CA_BUNDLE")
+        )
+        if bundle is None:
+            context.load_default_certs()
+            return context
+        path = os.path.expanduser(bundle)
+        try:
+            context.load_verify_locations(**{"capath" if os.path.isdir(path) else "cafile": path})
+        except OSError as error:
+            raise ConfigurationError(f"ca_bundle={bundle!r} cannot be used ({error}); give a PEM file") from error
+        return context
+
+    def _proxy_for(self, origin: Origin) -> str | None:
+        try:
+            return self._proxies[origin]
+        except KeyError:
+            proxy = proxy_for(origin)
+        if origin.scheme == "https" and _speaks_tls(proxy):
+            # urllib3 would wrap TLS in TLS in an object that is no socket.
+            raise ConfigurationError("https through a proxy that itself speaks TLS; give HTTPS_PROXY an http:// URL")
+        self._proxies[origin] = proxy
+        return proxy
+
+
+# How the standard library tells what a proxy said to CONNECT.
+_TUNNEL_FAILED = re.compile(r"Tunnel connection failed: ([0-9]{3})\b")
+
+
+def _place(pool: Any) -> str | None:
+    """Host and port of the pool's proxy."""
+    return None if pool.proxy is None else f"{pool.proxy.host}:{pool.proxy.port}"
+
+
+def _speaks_tls(proxy: str | None) -> bool:
+    return proxy is not None and proxy.lower().startswith("https:")
+
+
+def _proxy_manager(proxy: str, options: dict[str, Any]) -> urllib3.PoolManager:
+    """Refuses what is no proxy without repeating it: it may hold a password."""
+    try:
+        url = parse_url(proxy)
+        if not url.host:
+            raise ConfigurationError("the proxy's URL names no host; write it as 'http://host:port'")
+        headers = {}
+        if url.auth is not None:  # RFC 7617, with what a URL cannot hold percent-encoded
+            headers["proxy-authorization"] = f"Basic {base64.b64encode(unquote(url.auth).encode()).decode()}"
+        context = options.get("ssl_context") if url.scheme == "https" else None
+        return urllib3.ProxyManager(proxy, proxy_headers=headers, proxy_ssl_context=context, **options)
+    except exceptions.ProxySchemeUnknown as error:
+        raise ConfigurationError(f"the proxy cannot be used: {error}") from error
+    except exceptions.HTTPError:
+        raise ConfigurationError("the proxy's URL is malformed; write it as 'http://host:port'") from None
+
+
+# ------------------------------------------------------------------------------------------------ connecting
+
+
+class _Budget:
+    """What making one connection may take: all addresses, a proxy's answer and the handshake share it.
+
+    Args:
+        check: called during each wait; what it raises ends everything.
+    """
+
+    def __init__(self, seconds: float, check: Callable[[], None] | None) -> None:
+        self.until = time.monotonic() + seconds
+        self._check = check
+
+    @property
+    def left(self) -> float:
+        """Seconds, never none: what cannot begin any more ends with its first wait."""
+        return max(0.001, self.until - time.monotonic())
+
+    def wait(self, sock: socket.socket, events: int, until: float | None = None) -> None:
+        """Returns once one of `events` has come; TimeoutError at the end of the budget, or at `until` before."""
+        end = self.until if until is None else min(until, self.until)
+        while not _ready(sock, events, min(WAIT_SLICE, end - time.monotonic())):
+            if self._check is not None:
+                self._check()
+            if time.monotonic() >= end:
+                raise builtins.TimeoutError("timed out")
+
+
+class _Connecting(threading.local):
+    """The budget of the connection that this thread makes."""
+
+    budget: _Budget | None = None
+
+
+_connecting = _Connecting()
+
+
+def _budget() -> _Budget:
+    budget = _connecting.budget
+    assert budget is not None, "connections are made by `Connections.lease`"
+    return budget
+
+
+class _ConnectingSocket(socket.socket):
+    """What a proxy is spoken to over, and TLS is made of: while it connects, each wait draws on the budget."""
+
+    @classmethod
+    def reached(
+        cls, family: int, kind: int, protocol: int, address: Any, options: Sequence[Any], until: float
+    ) -> _ConnectingSocket:
+        """A socket connected to this address."""
+        sock = cls(family, kind, protocol)
+        try:
+            for option in options:
+                sock.setsockopt(*option)
+            sock.setblocking(False)
+            failed = sock.connect_ex(address)
+            if failed in (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EAGAIN):
+                _budget().wait(sock, select.POLLOUT, until)
+                failed = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if failed:
+                raise OSError(failed, os.strerror(failed))
+            sock.settimeout(_budget().left)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def recv_into(self, *arguments: Any) -> int:
+        if _connecting.budget is not None:
+            _connecting.budget.wait(self, select.POLLIN)
+        return super().recv_into(*arguments)
+
+
+class _SteppedSocket(ssl.SSLSocket):
+    """Shakes hands in steps between which it waits for the peer: a fork waits for a step, and not for the peer."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        timeout = self.gettimeout()
+        self.setblocking(False)
+        tls.prepare(self)
+        try:
+            self._shake()
+        except BaseException:
+            self.close()  # before Python 3.13 the standard library does so after some errors only
+            raise
+        self.settimeout(timeout)
+
+    def _shake(self) -> None:
+        while True:
+            try:
+                with forks_wait():
+                    return super().do_handshake()
+            except ssl.SSLWantReadError:
+                wanted = select.POLLIN
+            except ssl.SSLWantWriteError:
+                wanted = select.POLLOUT
+            _budget().wait(self, wanted)
+
+
+class _HTTPConnection(HTTPConnection):
+    """urllib3's connection, made within a budget."""
+
+    def _new_conn(self) -> socket.socket:
+        try:
+            return self._reached()
+        except socket.gaierror as error:
+            raise exceptions.NameResolutionError(self.host, self, error) from error
+        except builtins.TimeoutError as error:
+            raise exceptions.ConnectTimeoutError(self, f"connecting to {self.host} timed out") from error
+        except TransportError:  # of the budget's check
+            raise
+        except OSError as error:
+            raise exceptions.NewConnectionError(self, f"Failed to establish a new connection: {error}") from error
+
+    def _reached(self) -> socket.socket:
+        """A socket connected to the first of the host's addresses that answers within its share of the time."""
+        budget = _budget()
+        try:
+            found = socket.getaddrinfo(self._dns_host.strip("[]"), self.port, type=socket.SOCK_STREAM)
+        except UnicodeError as error:
+            raise OSError(f"{self.host!r} is no host name") from error
+        failed: OSError = OSError("the host has no address")
+        for number, (family, kind, protocol, _, address) in enumerate(found):
+            if time.monotonic() >= budget.until:
+                raise builtins.TimeoutError("timed out")
+            until = time.monotonic() + max(LEAST_SHARE, budget.left / (len(found) - number))
+            try:
+                return _ConnectingSocket.reached(family, kind, protocol, address, self.socket_options or (), until)
+            except TransportError:
+                raise
+            except OSError as error:
+                failed = error
+        try:
+            raise failed
+        finally:
+            del failed  # it holds this frame
+
+
+class _HTTPSConnection(_HTTPConnection, HTTPSConnection):
+    """The same for TLS."""
+
+
+# ------------------------------------------------------------------------------------------------ fork
+
+
+class _HTTPPool(urllib3.HTTPConnectionPool):
+    """urllib3's pool, known to the fork handler."""
+
+    ConnectionCls = _HTTPConnection
+    QueueCls: Any = IdleConnections
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        _living.add(self)
+
+    def _start_afresh(self) -> None:
+        """Lets the parent's idle connections go.
+
+        An open descriptor here would keep the connection open after the parent has closed it.
+        """
+        idle: Any = self.pool
+        self.pool = None
+        if idle is not None:
+            for connection in idle.take_all():
+                connection.close()
+
+
+class _HTTPSPool(_HTTPPool, urllib3.HTTPSConnectionPool):
+    """The same for TLS."""
+
+    ConnectionCls = _HTTPSConnection
+
+
+_living: weakref.WeakSet[Connections | _HTTPPool] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for one in list(_living):
+        one._start_afresh()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

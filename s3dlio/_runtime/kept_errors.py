@@ -1,0 +1,149 @@
+"""Exceptions that are kept beyond their handler: by an upload that failed, or as the result of one of many.
+
+A kept exception holds its traceback, that its frames, and those whatever their variables named: payload memory
+would stay out, in cycles that only the collector ends. Before Python 3.11.9 and 3.12.3 the collector crashes
+on a memoryview in such a cycle (CPython's gh-77894). Callers are `failures`, `operations`, `upload` and `batch`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import types
+import weakref
+from collections.abc import Iterator
+from typing import Any, TypeVar, cast
+
+from ..errors import S3dlioError, WriterClosedError
+
+E = TypeVar("E", bound=BaseException)
+
+
+def without_traceback(error: E) -> E:
+    """The same exception without the way it came, nor that of its causes."""
+    for one in _chain(error):
+        one.__traceback__ = None
+    return error
+
+
+class KeptError:
+    """What ended an upload, to be raised again and again: the same object for as long as anybody has it, else its like.
+
+    An interrupt (KeyboardInterrupt, SystemExit and whatever else is no Exception) is meant for the thread that it
+    struck. That one goes on with it for as long as it handles it; whoever comes later, or elsewhere, gets a
+    WriterClosedError.
+
+    Args:
+        error: what ended it.
+        what: names what was ended, for that WriterClosedError.
+        raised: whether somebody raises `error` itself; else the first who asks is to do so.
+    """
+
+    def __init__(self, error: BaseException, what: str = "the operation", *, raised: bool = True) -> None:
+        self._model = like(error)
+        self._what = what
+        self._raised = _weak(error)
+        self._owed = not raised
+
+    def to_raise(self) -> BaseException:
+        """What to raise, by an expression: a frame that names it would be held by it."""
+        if not isinstance(self._model, Exception):
+            return self._of_interrupt()
+        raised = None if self._raised is None else self._raised()
+        if raised is None:
+            raised = like(self._model)
+            self._raised = _weak(raised)
+        return raised
+
+    def _of_interrupt(self) -> BaseException:
+        if self._owed:
+            self._owed = False
+            return like(self._model)
+        handled = _handled_like(self._model)
+        if handled is not None:
+            return handled
+        ended = WriterClosedError(f"{self._what} was ended by {_named(self._model)}; make a new writer")
+        ended.__cause__ = like(self._model)
+        return ended
+
+
+def _named(error: BaseException) -> str:
+    text = str(error)
+    return f"{type(error).__name__}({text})" if text else type(error).__name__
+
+
+def _handled_like(model: BaseException) -> BaseException | None:
+    """The interrupt that this thread is on its way out with, if it is one like `model`."""
+    one, seen = sys.exc_info()[1], set[int]()
+    while one is not None and id(one) not in seen:
+        if type(one) is type(model) and one.args == model.args:
+            return one
+        seen.add(id(one))
+        one = one.__context__
+    return None
+
+
+def like(error: E) -> E:
+    """An exception of the same class and state without traceback, also where its class asks for other arguments."""
+    try:
+        copy = _blank(error)
+        copy.args = error.args
+        _copy_state(error, copy)
+    except Exception:  # a class that allows no other way than its own
+        stand_in = S3dlioError(f"{type(error).__name__}: {error}")
+        return cast(E, stand_in)
+    if error.__cause__ is not None:
+        copy.__cause__ = without_traceback(error.__cause__)
+    copy.__suppress_context__ = error.__suppress_context__
+    return copy
+
+
+def _blank(error: E) -> E:
+    if isinstance(error, BaseExceptionGroup):  # what is in it has a traceback too
+        inner = [like(one) for one in error.exceptions]
+        return cast(E, BaseExceptionGroup.__new__(type(error), error.message, inner))
+    kind = type(error)
+    return cast(E, _built_in(kind).__new__(kind, *error.args))
+
+
+def _built_in(kind: type[BaseException]) -> Any:
+    """The class of Python's own that makes instances of `kind`, whatever arguments `kind` itself asks for."""
+    heap_type = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
+    return next(one for one in kind.__mro__ if not one.__flags__ & heap_type)
+
+
+def _copy_state(error: BaseException, copy: BaseException) -> None:
+    """Copies what lies outside of `args`: `__dict__`, and by descriptors slots and fields of Python's own classes."""
+    copy.__dict__.update(error.__dict__)
+    for kind in type(error).__mro__:
+        for name, field in vars(kind).items():
+            if name.startswith("__") or not isinstance(field, _FIELDS):
+                continue
+            with contextlib.suppress(AttributeError, TypeError):  # not set, or set once by the class
+                value = field.__get__(error, kind)
+                # None may stand for what is not set, and would be set by this.
+                if getattr(copy, name, None) is not value:
+                    field.__set__(copy, value)
+
+
+_FIELDS = (types.MemberDescriptorType, types.GetSetDescriptorType)
+
+
+def _weak(error: BaseException) -> weakref.ref[BaseException] | None:
+    try:
+        return weakref.ref(error)
+    except TypeError:  # MemoryError, KeyboardInterrupt and other exceptions of Python's own
+        return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    todo: list[BaseException | None] = [error]
+    while todo:
+        one = todo.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            todo += [one.__cause__, one.__context__]
+            if isinstance(one, BaseExceptionGroup):
+                todo += one.exceptions

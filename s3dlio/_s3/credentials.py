@@ -1,0 +1,410 @@
+"""Credentials, region and endpoint through botocore's chain: environment, files, profiles, containers, instances.
+
+One session per client, made when first needed because that takes tens of milliseconds; the S3 service
+model is never loaded. No secret leaves this module except in a `Credentials`, whose repr hides it. Only
+`service` calls it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .._runtime.forking import forks_wait
+from .._runtime.kept_errors import without_traceback
+from ..config import (
+    ClientSettings,
+    NonEmptyEnvironment,
+    ca_bundle_from_environment,
+    check_region,
+    environment_text,
+    has_empty_variables,
+    region_from_environment,
+)
+from ..errors import ConfigurationError, CredentialsError, S3dlioError
+from ..errors import TimeoutError as OurTimeoutError
+
+DEFAULT_REGION = "us-east-1"
+
+_NONE_FOUND = (
+    "no credentials were found in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY), the shared files, "
+    "the profile, or the container's or instance's provider; give Client(credentials=(access key, secret key)), "
+    "or credentials='anonymous'"
+)
+# Seconds between two looks at the caller's scope and deadline while credentials are being fetched.
+WAIT_SLICE = 0.05
+# Seconds before credentials that are still valid are asked for anew, once that has failed.
+NEXT_TRY = 10.0
+# What may stand in a header: a line feed at a variable's end would otherwise split the request.
+_PRINTABLE = re.compile(r"[\x21-\x7e]+")
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Frozen credentials of one request, under botocore's names; `generation` counts how often they were renewed."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    token: str | None = field(default=None, repr=False)
+    generation: int = field(default=0, repr=False, compare=False)
+
+
+class _Fetch:
+    """One walk through botocore's chain, or one refresh, on a thread of its own; all who need its outcome wait here.
+
+    It reads files, runs programs and asks networks, none of which hears a Ctrl-C, a cancel or a deadline; those who
+    wait do.
+
+    Args:
+        found: the chain's object to refresh; None to walk through the chain.
+        session: to walk with.
+        generation: how often credentials were renewed before.
+    """
+
+    def __init__(self, found: Any, session: Any, generation: int) -> None:
+        self.found = found
+        self.credentials: Credentials | None = None
+        self.error: Exception | None = None
+        self.abandoned = False
+        self.done = threading.Event()
+        self._session = session
+        self._generation = generation
+
+    def run(self) -> None:
+        """Fetches; `done` is for the caller to set."""
+        try:
+            if self.found is None:
+                self.found = self._session.get_credentials()
+            self.credentials = _frozen(self.found, self._generation)
+        except Exception as error:  # the chain reaches files, programs and networks, and wraps only some errors
+            self.error = without_traceback(error)
+
+    def wait(self, check: Callable[[], None] | None, until: float | None) -> None:
+        """Returns when it has ended.
+
+        Raises:
+            TimeoutError: it has not by `until`, of the monotonic clock; it goes on for whoever needs it next.
+        """
+        while not self.done.wait(WAIT_SLICE if until is None else max(0.0, min(WAIT_SLICE, until - time.monotonic()))):
+            if check is not None:
+                check()
+            if until is not None and time.monotonic() >= until:
+                raise OurTimeoutError("no credentials came in time")
+
+    def outcome(self) -> Credentials:
+        """What it came to; every one who waited gets an error of their own."""
+        if isinstance(self.error, S3dlioError):
+            raise type(self.error)(*self.error.args) from self.error.__cause__
+        if self.error is not None:
+            raise CredentialsError(f"credentials could not be had: {self.error}") from self.error
+        if self.credentials is None:
+            raise CredentialsError(_NONE_FOUND)
+        return self.credentials
+
+
+class CredentialSource:
+    """Where one client's credentials, region and endpoint come from; any thread may ask."""
+
+    def __init__(self, settings: ClientSettings) -> None:
+        self._settings = settings
+        self._given: Credentials | None = None
+        self._start_afresh()
+        _living.add(self)
+
+    def _start_afresh(self) -> None:
+        self._lock = threading.Lock()
+        self._session: Any = None
+        self._chain_credentials: Any = None
+        self._latest: Credentials | None = None
+        self._generation = 0
+        self._fetch: _Fetch | None = None
+        self._not_before = 0.0
+        self._region: str | None = None
+
+    def load(self) -> None:
+        """Makes the session, if it will be needed, in the caller's thread; workers import nothing.
+
+        Raises:
+            ConfigurationError: the profile does not exist, or a shared file is malformed.
+        """
+        given = self._settings
+        explicit = given.credentials is not None and given.endpoint_url is not None and given.profile is None
+        if not explicit or not (given.region or region_from_environment()):
+            with self._lock:
+                self._made_session()
+
+    def frozen(self, check: Callable[[], None] | None = None, within: float | None = None) -> Credentials | None:
+        """Credentials for one attempt, refreshed if their time has come; None for anonymous access.
+
+        The chain is asked once for all threads that wait.
+
+        Args:
+            check: called some twenty times a second during such a wait; what it raises ends the wait.
+            within: seconds that it may take; None for as long as it takes.
+
+        Raises:
+            CredentialsError: none were found, they cannot be used, or the refresh failed.
+            ConfigurationError: the profile does not exist, or a shared file is malformed.
+            TimeoutError: they did not come within that time.
+        """
+        given = self._settings.credentials
+        if given == "anonymous":
+            return None
+        if given is not None:
+            if self._given is None:
+                self._given = _checked(*given)
+            return self._given
+        until = None if within is None else time.monotonic() + within
+        while True:
+            ready, fetch = self._ready_or_fetch()
+            if ready is not None:
+                return ready
+            assert fetch is not None
+            fetch.wait(check, until)
+            if not fetch.abandoned:
+                return fetch.outcome()
+
+    def _ready_or_fetch(self) -> tuple[Credentials | None, _Fetch | None]:
+        """Credentials that can be used now, or else the fetch to wait for, which is under way."""
+        fetch = None
+        try:
+            with self._lock:
+                found, latest = self._chain_credentials, self._latest
+                if latest is not None and not _is_due(found):
+                    return latest, None  # botocore is not asked: it might find them due now, and refresh under the lock
+                usable = None if latest is None or _is_due(found, mandatory=True) else latest
+                if self._fetch is not None:
+                    return usable, self._fetch
+                if usable is not None and time.monotonic() < self._not_before:
+                    return usable, None
+                session = self._made_session() if found is None else None
+                fetch = self._fetch = _Fetch(found, session, self._generation)
+            try:
+                threading.Thread(target=self._run, args=(fetch,), name="s3dlio-credentials", daemon=True).start()
+            except RuntimeError:  # no thread is to be had; from Python 3.12 on none is at exit
+                self._run(fetch)
+            return usable, fetch
+        except BaseException:
+            if fetch is not None:  # an interrupt; those who wait for it begin another
+                with self._lock:
+                    if self._fetch is fetch:
+                        self._fetch = None
+                fetch.abandoned = True
+                fetch.done.set()
+            raise
+
+    def _run(self, fetch: _Fetch) -> None:
+        try:
+            fetch.run()
+        except BaseException as error:
+            fetch.error = CredentialsError(f"credentials could not be had: {error!r}")
+            raise
+        finally:
+            self._end(fetch)
+
+    def _end(self, fetch: _Fetch) -> None:
+        with self._lock:
+            if self._fetch is fetch:
+                self._fetch = None
+                if fetch.error is None and fetch.found is not None:
+                    self._chain_credentials, self._latest = fetch.found, fetch.credentials
+                    # Within its advisory time botocore keeps a failed refresh to itself.
+                    self._not_before = time.monotonic() + NEXT_TRY if _is_due(fetch.found) else 0.0
+        fetch.done.set()
+
+    def renew(self, expired: Credentials | None) -> bool:
+        """Forgets credentials that the store calls expired, so that the chain is asked anew.
+
+        Returns:
+            False where there are no others: they were given, or there are none. True too where somebody has renewed
+            those already: many requests fail together, and one renewal serves all.
+        """
+        if self._settings.credentials is not None or expired is None:
+            return False
+        with self._lock:
+            superseded = self._latest is not None and self._latest != expired
+            if expired.generation != self._generation or superseded:
+                return True
+            self._latest = None
+            if self._fetch is None:
+                self._generation += 1
+                self._chain_credentials = None
+                self._session = None  # it has the shared files in memory
+        return True
+
+    @property
+    def region(self) -> str:
+        """The argument, AWS_REGION, botocore's chain (AWS_DEFAULT_REGION, profile), or us-east-1.
+
+        Raises:
+            ConfigurationError: what was found is no region name, or the profile cannot be read.
+        """
+        with self._lock:
+            if self._region is None:
+                found = self._settings.region or region_from_environment()
+                if not found:
+                    found = self._made_session().get_config_variable("region") or DEFAULT_REGION
+                self._region = check_region(found)
+            return self._region
+
+    def profile_section(self) -> Mapping[str, Any]:
+        """The profile's settings; empty for a client that was told both credentials and endpoint, but no profile.
+
+        Raises:
+            ConfigurationError: the profile does not exist, or a shared file is malformed.
+        """
+        given = self._settings
+        if given.credentials is not None and given.endpoint_url is not None and given.profile is None:
+            return {}
+        with self._lock:
+            section: Mapping[str, Any] = self._made_session().get_scoped_config()
+            return section
+
+    def ca_bundle(self) -> str | None:
+        """The profile's ``ca_bundle``, for clients whose credentials come from the chain; else None."""
+        if self._settings.credentials is not None and self._settings.profile is None:
+            return None
+        with self._lock:
+            path: str | None = self._made_session().get_config_variable("ca_bundle")
+        return os.path.expanduser(path) if path else None
+
+    def endpoint_url(self) -> str | None:
+        """The argument, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, the profile's, or None for AWS itself.
+
+        Raises:
+            ConfigurationError: the profile does not exist, or a shared file is malformed.
+
+        Source: https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
+        """
+        if self._settings.endpoint_url is not None:
+            return self._settings.endpoint_url
+        with forks_wait():
+            from botocore.configprovider import ConfiguredEndpointProvider
+            from botocore.exceptions import BotoCoreError
+            from botocore.utils import ensure_boolean
+
+        with self._lock:
+            session = self._made_session()
+            try:
+                ignored = session.get_config_variable("ignore_configured_endpoint_urls")
+                if ignored is not None and ensure_boolean(ignored):
+                    return None
+                provider = ConfiguredEndpointProvider(
+                    full_config=session.full_config,
+                    scoped_config=session.get_scoped_config(),
+                    client_name="s3",
+                    environ=NonEmptyEnvironment(),
+                )
+                url: str | None = provider.provide()
+            except BotoCoreError as error:
+                raise ConfigurationError(f"the AWS configuration cannot be used: {error}") from error
+            return url
+
+    def _made_session(self) -> Any:
+        """botocore's session. Call with the lock held."""
+        if self._session is None:
+            with forks_wait():
+                from botocore.exceptions import BotoCoreError
+                from botocore.session import Session
+
+            session = Session(profile=self._settings.profile)
+            try:
+                if has_empty_variables():
+                    _ignore_empty_variables(session)
+                session.get_scoped_config()
+                self._tell_session(session)
+            except BotoCoreError as error:
+                raise ConfigurationError(f"the AWS configuration cannot be used: {error}") from error
+            if self._settings.credentials is None:
+                with forks_wait():  # it makes a TLS context for the instance's provider
+                    resolver = session.get_component("credential_provider")
+                if has_empty_variables():
+                    _replace_providers(resolver)
+            self._session = session
+        return self._session
+
+    def _tell_session(self, session: Any) -> None:
+        """Gives it what providers that ask a service (STS, SSO) need, and botocore does not know by itself."""
+        region = self._settings.region or region_from_environment()
+        if not region and not session.get_config_variable("region"):
+            region = DEFAULT_REGION
+        if region:
+            session.set_config_variable("region", region)
+        text = environment_text("AWS_CA_BUNDLE")
+        if text is not None and text.startswith("~"):
+            session.set_config_variable("ca_bundle", ca_bundle_from_environment())
+
+
+def _ignore_empty_variables(session: Any) -> None:
+    """Has a session read its variables, the profile's name among them, as if the empty ones were not set."""
+    with forks_wait():
+        from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES, ConfigChainFactory
+
+    factory = ConfigChainFactory(session=session, environ=NonEmptyEnvironment())
+    store = session.get_component("config_store")
+    for name, (properties, variables, default, conversion) in BOTOCORE_DEFAUT_SESSION_VARIABLES.items():
+        chain = factory.create_config_chain(
+            instance_name=name,
+            env_var_names=variables,
+            config_property_names=properties,
+            default=default,
+            conversion_func=conversion,
+        )
+        store.set_config_provider(name, chain)
+
+
+def _replace_providers(resolver: Any) -> None:
+    """The same for the providers that look at the environment themselves."""
+    with forks_wait():
+        from botocore.credentials import ContainerProvider, EnvProvider
+
+    for number, provider in enumerate(resolver.providers):
+        if isinstance(provider, ContainerProvider | EnvProvider):
+            resolver.providers[number] = type(provider)(environ=NonEmptyEnvironment())
+
+
+def _is_due(found: Any, *, mandatory: bool = False) -> bool:
+    """Whether botocore would refresh these; `mandatory`: and would not do without."""
+    needed = getattr(found, "refresh_needed", None)
+    if needed is None:
+        return False
+    return bool(needed(getattr(found, "_mandatory_refresh_timeout", 600)) if mandatory else needed())
+
+
+def _frozen(found: Any, generation: int) -> Credentials | None:
+    """The chain's credentials as they are now, refreshed if they are due."""
+    frozen = None if found is None else found.get_frozen_credentials()
+    if frozen is None:
+        return None
+    return replace(_checked(frozen.access_key, frozen.secret_key, frozen.token), generation=generation)
+
+
+def _checked(access_key: str | None, secret_key: str | None, token: str | None = None) -> Credentials:
+    """The credentials, if they are complete and their public parts may stand in a header; no value is repeated."""
+    if not access_key or not secret_key:
+        raise CredentialsError("the credentials lack an access key or a secret key")
+    for name, value in (("access key", access_key), ("session token", token)):
+        if value and not _PRINTABLE.fullmatch(value):
+            raise CredentialsError(
+                f"the {name} holds a blank, a line break or a character outside ASCII; "
+                "remove it from the argument, variable or file it came from"
+            )
+    return Credentials(access_key, secret_key, token or None)
+
+
+_living: weakref.WeakSet[CredentialSource] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    """A thread of the parent may have held the lock, ours or botocore's, in the middle of a refresh."""
+    for source in list(_living):
+        source._start_afresh()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

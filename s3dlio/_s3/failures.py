@@ -1,0 +1,244 @@
+"""What went wrong with one attempt, as a value: classified by `retry`, told to the caller as an exception.
+
+It holds no traceback and no payload. Only `attempts` makes these; `operations` makes errors of its own by `s3_error`.
+"""
+
+from __future__ import annotations
+
+import builtins
+import re
+import time
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+from .._net import http
+from .._net.exchange import Exchange, Outcome
+from .._runtime.kept_errors import without_traceback
+from .._values.redaction import redacted
+from .._values.timestamps import parse_timestamp
+from ..config import ClientSettings
+from ..errors import (
+    AccessDeniedError,
+    InvalidRangeError,
+    NotFoundError,
+    PreconditionFailedError,
+    S3Error,
+    ThrottledError,
+    TimeoutError,
+    TransportError,
+)
+from . import retry, xml
+from .content_range import parse_unsatisfied_range
+from .credentials import Credentials
+from .requests import Response
+
+
+class Named(Protocol):
+    """What an error says about its request."""
+
+    operation: str
+    bucket: str | None
+    key: str
+    upload_id: str | None
+    part_number: int | None
+
+
+_FAILURES = {
+    Outcome.CLOSED_BEFORE_RESPONSE: (
+        retry.Failure.CLOSED,
+        "the peer closed the connection without an answer",
+    ),
+    Outcome.CLOSED_IN_RESPONSE: (
+        retry.Failure.CLOSED,
+        "the peer closed the connection in the middle of its answer",
+    ),
+    Outcome.SEND_ERROR: (retry.Failure.SEND, "sending failed"),
+    Outcome.RECEIVE_ERROR: (retry.Failure.RECEIVE, "receiving failed"),
+    Outcome.SEND_TIMEOUT: (retry.Failure.TIMEOUT, "the peer took no byte for {send:g} s"),
+    Outcome.FIRST_BYTE_TIMEOUT: (retry.Failure.TIMEOUT, "no answer came for {first_byte:g} s"),
+    Outcome.IDLE_TIMEOUT: (retry.Failure.TIMEOUT, "the answer stopped for {idle:g} s"),
+    Outcome.HEAD_TOO_LARGE: (retry.Failure.GARBAGE, "the head of the answer is larger than 64 KiB"),
+    Outcome.GARBAGE: (retry.Failure.GARBAGE, "the answer is not HTTP/1.1"),
+    Outcome.EARLY_SUCCESS: (retry.Failure.GARBAGE, "the peer answered with success before it had the request"),
+    Outcome.OUT_OF_STEP: (retry.Failure.GARBAGE, "the answer belongs to an earlier request of the connection"),
+}
+
+
+# Of an answer that is not S3's XML, so much is told: enough to recognise a login page or a gateway's words.
+SHOWN_BYTES = 80
+# Looked at for that, so that a page of megabytes costs nothing.
+_LOOKED_AT = 4096
+_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+
+
+class SignedWith(NamedTuple):
+    """What an attempt was signed with: its answer is judged by that, and not by what is known by then.
+
+    Attributes:
+        region: the region signed for; it decides about Amazon's endpoint too where nothing was signed.
+        credentials: None for anonymous access.
+        clock_offset: seconds that the store's clock was thought to be ahead of ours.
+    """
+
+    region: str
+    credentials: Credentials | None
+    clock_offset: float
+
+
+NOT_SIGNED = SignedWith("", None, 0.0)
+
+
+class Failed:
+    """One failed attempt: either an answer of the store or a failure of the transport.
+
+    Attributes:
+        signed: what the attempt was signed with; None where it did not come to that.
+    """
+
+    signed: SignedWith | None = None
+
+    def __init__(self, failure: retry.Failure | None, error: Exception | None, *, sent: bool = False) -> None:
+        self.failure = failure
+        self.error = None if error is None else without_traceback(error)
+        self.status: int | None = None
+        self.code: str | None = None
+        self.message: str | None = None
+        self.request_id: str | None = None
+        self.host_id: str | None = None
+        self.region: str | None = None
+        self.headers: Mapping[str, str] = {}
+        self.at = time.time()
+        self.may_have_taken_effect = sent and failure is not None
+        # It says nothing about the request, as of a pooled connection that the server had closed: no attempt.
+        self.unseen = False
+        # A 2xx that cannot be the store's own answer, and whether it had a body.
+        self.unreadable = self.body = False
+        # Seconds that the attempt took, where it was one of a series.
+        self.took = 0.0
+
+    @classmethod
+    def of_exchange(cls, exchange: Exchange, settings: ClientSettings) -> Failed:
+        kind, text = _FAILURES[Outcome(exchange.outcome)]
+        times = settings.timeouts
+        text = text.format(send=times.send, first_byte=times.first_byte, idle=times.idle)
+        error_class = TimeoutError if kind is retry.Failure.TIMEOUT else TransportError
+        error = error_class(text)
+        error.__cause__ = exchange.error
+        # A peer that claims success may have taken the request in, however little of it had gone out.
+        return cls(kind, error, sent=exchange.request_sent or exchange.outcome == Outcome.EARLY_SUCCESS)
+
+    @classmethod
+    def of_answer(cls, head: http.ResponseHead, body: bytes, sent: bool) -> Failed:
+        failed = cls(None, None, sent=sent)
+        failed.status = head.status
+        failed.headers = head.headers
+        failed.request_id = head.headers.get("x-amz-request-id")
+        failed.host_id = head.headers.get("x-amz-id-2")
+        document = xml.parse_error(body) if body else None
+        if document is not None:
+            failed.code, failed.message, failed.region = document.code, document.message, document.region
+            failed.request_id = failed.request_id or document.request_id
+            failed.host_id = failed.host_id or document.host_id
+        else:
+            # MinIO has no document in the answer to a HEAD either, but says so much.
+            failed.code = head.headers.get("x-minio-error-code") or None
+            failed.message = head.headers.get("x-minio-error-desc", "").strip('" ') or described(head.headers, body)
+        place = head.headers.get("location") or (document.endpoint if document is not None else None)
+        if place:
+            points = f"it points to {_printable(place)}"
+            failed.message = points if failed.message is None else f"{failed.message.rstrip('.')}; {points}"
+        # A gateway that gives up (5xx) may have passed the request on.
+        failed.may_have_taken_effect = head.status >= 500
+        return failed
+
+    @classmethod
+    def of_doubt(cls, response: Response, doubt: str) -> Failed:
+        """A 2xx that cannot be read: whether the request took effect is unknown."""
+        text = f"the response with status {response.status} cannot be read: {doubt}"
+        failed = cls(retry.Failure.GARBAGE, TransportError(text), sent=True)
+        failed.unreadable, failed.body = True, bool(response.received or response.body)
+        return failed
+
+    @property
+    def date(self) -> float | None:
+        """The store's clock when it answered, in seconds since the epoch; None where it told none that can be read."""
+        moment = parse_timestamp(self.headers.get("date"))
+        return None if moment is None else moment.timestamp()
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds that the store asks to be left alone: a number or a date (RFC 9110, section 10.2.3); 0 if unreadable.
+
+        A date counts from the store's own, or from our clock where it told none.
+        """
+        text = self.headers.get("retry-after", "").strip()
+        number, _, again = text.partition(", ")
+        if _SECONDS.fullmatch(number) and again in ("", number):
+            return float(number)
+        until = parse_timestamp(text)
+        if until is None:
+            return 0.0
+        date = self.date
+        return max(0.0, until.timestamp() - (self.at if date is None else date))
+
+    def __str__(self) -> str:
+        return str(self.error) if self.error else f"status {self.status} ({self.code})"
+
+    def as_error(self, request: Named, attempts: int, elapsed: float, uncertain: int) -> S3Error | TransportError:
+        """What the caller is told. No frame of the raising may name it: that would be a cycle."""
+        if self.status is not None:
+            error = s3_error(request, self.status, self.code, self.message, self.request_id, self.host_id, attempts)
+            error.uncertain, error.elapsed = uncertain, elapsed
+            if isinstance(error, InvalidRangeError):
+                error.object_size = parse_unsatisfied_range(self.headers.get("content-range"))
+            return error
+        place = "" if request.bucket is None else f" of s3://{request.bucket}/{request.key}"
+        part = "" if request.part_number is None else f", part {request.part_number}"
+        times = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+        text = f"{request.operation}{place}{part} failed after {times} in {elapsed:.1f} s: {self.error}"
+        error_class = TimeoutError if isinstance(self.error, builtins.TimeoutError) else TransportError
+        raised = error_class(text)
+        raised.uncertain, raised.elapsed, raised.attempts = uncertain, elapsed, attempts
+        return raised
+
+
+def described(headers: Mapping[str, str], body: bytes) -> str | None:
+    """A body that is not S3's XML in a few words, for who has to find out which machine sent it; None for none."""
+    text = _printable(body[:_LOOKED_AT].decode("utf-8", "replace"))
+    if not text:
+        return None
+    kind = _printable(headers.get("content-type", ""))
+    return f"the answer is not S3's XML{f' but {kind}' if kind else ''}, and begins {text!r}"
+
+
+def _printable(text: str) -> str:
+    """The first printable characters on one line; what gives access is taken out before the cut can hide it."""
+    clean = redacted(" ".join("".join(c if c.isprintable() else " " for c in text).split()))
+    return clean if len(clean) <= SHOWN_BYTES else f"{clean[:SHOWN_BYTES]}..."
+
+
+def s3_error(
+    request: Named,
+    status: int,
+    code: str | None,
+    message: str | None,
+    request_id: str | None = None,
+    host_id: str | None = None,
+    attempts: int = 1,
+) -> S3Error:
+    """The error class for what the store answered, filled in."""
+    error_class: type[S3Error] = {
+        401: AccessDeniedError,
+        403: AccessDeniedError,
+        404: NotFoundError,
+        412: PreconditionFailedError,
+        416: InvalidRangeError,
+    }.get(status, S3Error)
+    if code in retry.THROTTLE_CODES or status in retry.THROTTLE_STATUSES:
+        error_class = ThrottledError
+    elif code == "ConditionalRequestConflict":
+        error_class = PreconditionFailedError
+    return error_class(
+        request.operation, request.bucket, request.key or None, status, code, message, request_id, host_id,
+        request.upload_id, request.part_number, attempts,
+    )  # fmt: skip

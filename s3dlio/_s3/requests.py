@@ -1,0 +1,173 @@
+"""What goes into `service` and comes out of it: one request, its answer, and the flag that stops many at once.
+
+Values and one flag; nothing here sends, signs or decides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from .._net.exchange import Exchange
+from ..errors import WriterClosedError
+from .get_response import Asked, Promise
+
+# Larger answers are not collected aside (`exchange` leaves them to Python).
+MOST_COLLECTED = 16 << 20
+
+
+class Cancelled(WriterClosedError):
+    """The request was stopped by its `CancelScope`."""
+
+
+class Cancellable(Protocol):
+    """What a scope ends: an exchange, another scope, or an upload."""
+
+    def cancel(self) -> None: ...
+
+
+class FailedAttempt(Protocol):
+    """What a request knows of its own failure: the store's code, or that a 2xx could not be read, and had a body."""
+
+    code: str | None
+    unreadable: bool
+    body: bool
+
+
+class CancelScope:
+    """One flag for all requests of an operation; raising it ends their exchanges and back-offs at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entered: set[Cancellable] = set()
+        self._raised = False
+        # Held until the flag is raised. A `threading.Event` holds a lock in Python code, where an interrupt of a pause
+        # may leave it held, and raising the flag would then wait for ever.
+        self._lowered = threading.Lock()
+        self._lowered.acquire()
+
+    @property
+    def cancelled(self) -> bool:
+        return self._raised
+
+    def cancel(self) -> None:
+        self._raised = True
+        with contextlib.suppress(RuntimeError):  # raised before
+            self._lowered.release()
+        with self._lock:
+            entered = list(self._entered)
+        for one in entered:
+            one.cancel()
+
+    def end(self) -> None:
+        """Cancels, and returns when no driver has an exchange of the operation any more, which no peer can hold up."""
+        self.cancel()
+        with self._lock:
+            entered = list(self._entered)
+        for one in entered:
+            if isinstance(one, Exchange | CancelScope):
+                one.end()
+
+    def check(self) -> None:
+        if self._raised:
+            raise Cancelled("the operation was cancelled")
+
+    def enter(self, one: Cancellable) -> None:
+        """Registers an exchange before its first byte goes out; raises if the flag is up already."""
+        with self._lock:
+            self.check()
+            self._entered.add(one)
+
+    def leave(self, one: Cancellable) -> None:
+        with self._lock:
+            self._entered.discard(one)
+
+    def pause(self, seconds: float) -> None:
+        if self._lowered.acquire(timeout=seconds):
+            self._lowered.release()
+        self.check()
+
+
+class FirstBytes(NamedTuple):
+    """A destination for as much of a body as it holds: the exchange is cut short there."""
+
+    place: memoryview
+
+
+@dataclass(slots=True)
+class Request:
+    """One S3 request. `body` segments are sent as they lie, and again at every retry.
+
+    Attributes:
+        asked: of a GetObject, what its response is judged against before its body has a destination; the body of such
+            a response goes to `into`, to what `on_head` returns, or to pooled memory, and never into `Response.body`.
+        on_head: given what the judged head of a GetObject's response promises, before its body is read, returns where
+            the body goes: a writable view of that length, `FirstBytes`, something to append to where the length is
+            not known, or None where the body is empty; called once per attempt.
+        on_bytes: told meanwhile how many bytes of a large body are in the place that `on_head` gave, by the thread that
+            waits for them; an attempt after the first begins anew.
+        into: a writable view for the body of a GetObject's response, where its destination is known beforehand.
+        error_in_body: the store may begin its answer with 200 before it knows the outcome.
+        settled: asked after a failed attempt where it, or one before it, may have taken effect: whether it is known to
+            have done so. The answer is then one of status 0.
+        doubt: tells why a 2xx cannot be the store's answer; its outcome is then unknown. None where it can be.
+        uncertain: how many attempts of the same request, made before, may have taken effect.
+    """
+
+    operation: str
+    method: str
+    bucket: str | None
+    key: str = ""
+    query: Sequence[tuple[str, str]] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Sequence[Any] = ()
+    asked: Asked | None = None
+    into: memoryview | None = None
+    on_head: Callable[[Promise], Any] | None = None
+    on_bytes: Callable[[int], None] | None = None
+    error_in_body: bool = False
+    settled: Callable[[FailedAttempt], bool] | None = None
+    doubt: Callable[[Response], str | None] | None = None
+    uncertain: int = 0
+    upload_id: str | None = None
+    part_number: int | None = None
+
+    @property
+    def body_length(self) -> int:
+        return sum(memoryview(segment).nbytes for segment in self.body)
+
+    @property
+    def payload(self) -> int:
+        """Bytes of the body that goes out, or of the place for the one that comes back."""
+        return self.body_length or (0 if self.into is None else len(self.into))
+
+    @property
+    def may_be_sent_twice(self) -> bool:
+        """Whether a second sending does no harm: parts replace themselves by the same bytes, ranges are read only.
+
+        Where the place is not known beforehand (`on_head`), only until the head is there.
+        """
+        if self.operation == "UploadPart" or self.on_head is not None:
+            return True
+        return self.into is not None and len(self.into) <= MOST_COLLECTED
+
+
+@dataclass(slots=True)
+class Response:
+    """A 2xx answer, or status 0 for a request whose effect was found otherwise. `received` counts body bytes
+    wherever they went; `uncertain` counts earlier attempts of the same request that may have taken effect,
+    `sent_twice` that another sending of it was cut short, `promise` is what the judged head of a GetObject's response
+    says, and `place` in which buffer, at which offset, the body lies, where the request named no destination."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    received: int
+    attempts: int
+    uncertain: int
+    sent_twice: bool = False
+    place: tuple[Any, int] | None = None
+    promise: Promise | None = None

@@ -1,0 +1,224 @@
+"""Many small requests one after the other on one connection, without a return to Python between them.
+
+It builds their heads, has the native loop run them, gives bodies their place, and tells how far the series came. It
+never retries: what was not answered by a whole 2xx is its caller's business. Only `attempts` calls it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .._net.addresses import Target
+from .._net.drivers import drivers
+from .._net.exchange import Exchange, Outcome, head_field
+from ..config import Timeouts
+from .credentials import Credentials
+from .requests import CancelScope, Request, Response
+from .signing import Signer
+
+if TYPE_CHECKING:
+    from .._net.connections import Lease
+
+# Gives memory for bodies: called with the length of the one that comes next and how many are still to come, it returns
+# a buffer and an offset in it, from which on there is room for that one at least.
+Room = Callable[[int, int], tuple[Any, int]]
+
+
+class Limit(NamedTuple):
+    """How long one request of a series may take.
+
+    Attributes:
+        seconds: from the answer before it, or from the start of the series.
+        may_cut: asked before one that took longer is cut short.
+        spent: what the first one has used up before the series was started.
+    """
+
+    seconds: float
+    may_cut: Callable[[], bool]
+    spent: float = 0.0
+
+
+class UsualHead(Mapping[str, str]):
+    """The fields of a head that the native scanner read, looked up there when they are asked for."""
+
+    __slots__ = ("_head",)
+
+    def __init__(self, head: bytes) -> None:
+        self._head = head
+
+    def __getitem__(self, name: str) -> str:
+        value = head_field(self._head, name.encode("latin-1"))
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def get(self, name: str, default: Any = None) -> Any:
+        value = head_field(self._head, name.encode("latin-1"))
+        return default if value is None else value
+
+    def __iter__(self) -> Iterator[str]:
+        lines = self._head.decode("latin-1").split("\r\n")[1:-2]
+        return iter(dict.fromkeys(line.partition(":")[0].lower() for line in lines))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def heads(
+    requests: Sequence[Request],
+    targets: Sequence[Target],
+    lease: Lease,
+    signer: Signer,
+    credentials: Credentials | None,
+    region: str,
+    now: datetime | None,
+    user_agent: str,
+) -> list[bytes]:
+    """The heads of requests of one method, host and region that name the same headers, signed for one instant."""
+    first, target = requests[0], targets[0]
+    written = [_headers(request) for request in requests]
+    varying = [name for name in written[0] if len({one[name] for one in written}) > 1]
+    same = {"host": target.host_header, "user-agent": user_agent}
+    same.update((name, value) for name, value in written[0].items() if name not in varying)
+    alike = None
+    if credentials is not None:
+        alike = signer.alike(
+            method=first.method, host=target.host_header, headers=same, varying=varying, credentials=credentials,
+            region=region, now=now,
+        )  # fmt: skip
+        same = alike.fixed
+    prefix = ""
+    if lease.origin_form_absolute:
+        prefix = f"{target.origin.scheme}://{target.host_header}"
+        same = {**same, **lease.proxy_headers}
+    fixed = "".join(f"{name}: {value}\r\n" for name, value in same.items())
+    made = []
+    for one, where in zip(written, targets, strict=True):
+        values = [one[name] for name in varying]
+        path = f"{where.path}?{where.query_string}" if where.query_string else where.path
+        text = f"{first.method} {prefix}{path} HTTP/1.1\r\n{fixed}"
+        for name, value in zip(varying, values, strict=True):
+            text += f"{name}: {value}\r\n"
+        if alike is not None:
+            text += f"authorization: {alike.authorization(where.path, where.query_string, values)}\r\n"
+        made.append(f"{text}\r\n".encode("ascii"))
+    return made
+
+
+def _headers(request: Request) -> Mapping[str, str]:
+    if request.method != "PUT":
+        return request.headers
+    return {**request.headers, "content-length": str(request.body_length)}
+
+
+class Series:
+    """One run of requests on a leased connection.
+
+    Args:
+        room: gives bodies their place.
+        expected: bytes that the first body is thought to have; 0 where nobody knows.
+        names_answers: the store gives each answer another name.
+
+    Attributes:
+        exchange: the native series, ended.
+        responses: the answers of the first requests, all of them whole 2xx.
+        cut: the request after those was cut short, because it took too long or there is no room for its body; whoever
+            asks for it alone is told.
+        took: seconds that it took, in the first case.
+    """
+
+    def __init__(
+        self,
+        lease: Lease,
+        head_bytes: Sequence[bytes],
+        requests: Sequence[Request],
+        room: Room,
+        expected: int,
+        timeouts: Timeouts,
+        names_answers: bool,
+    ) -> None:
+        self._count = len(requests)
+        self._room = room
+        self._places: list[tuple[int, Any, int]] = []
+        self.responses: list[Response] = []
+        self.cut = False
+        self.took = 0.0
+        self._seen = 0
+        self._since = 0.0
+        self.exchange = Exchange(
+            lease.sock,
+            head_bytes[0],
+            requests[0].body,
+            followed_by=[(head, request.body) for head, request in zip(head_bytes[1:], requests[1:], strict=True)],
+            into=self._place(0, expected),
+            reused=lease.reused,
+            previous_head=lease.previous_head if names_answers else None,
+            send_timeout=timeouts.send,
+            first_byte_timeout=timeouts.first_byte,
+            idle_timeout=timeouts.idle,
+        )
+
+    def run(self, scope: CancelScope, limits: Sequence[Limit]) -> None:
+        """Runs it to its end; that is where a request was not answered by a whole 2xx, or took too long.
+
+        Args:
+            limits: the shortest first: where a request that took longer may not be cut short, the next one counts, and
+                after the last it is waited for.
+        """
+        exchange = self.exchange
+        self._since = time.monotonic()
+        scope.enter(exchange)
+        try:
+            while True:
+                drivers().submit(exchange)
+                passed = next((one for one in limits if not self._advances(one) and one.may_cut()), None)
+                if passed is not None:
+                    self.took = time.monotonic() - self._since + (passed.spent if self._seen == 0 else 0.0)
+                    exchange.end()
+                    self.cut = exchange.outcome == Outcome.CANCELLED and not scope.cancelled
+                exchange.wait(None)
+                if exchange.outcome != Outcome.HEAD_READY:
+                    break
+                try:
+                    place = self._place(exchange.answered, exchange.content_length)
+                except Exception:
+                    exchange.end()
+                    self.cut = not scope.cancelled
+                    break
+                exchange.continue_into(place)
+        except BaseException:
+            exchange.end()
+            raise
+        finally:
+            scope.leave(exchange)
+        self._collect()
+
+    def _advances(self, limit: Limit) -> bool:
+        """Waits; False once one request took longer than the limit, by a look four times in that time."""
+        while True:
+            patience = limit.seconds - (limit.spent if self._seen == 0 else 0.0)
+            left = self._since + patience - time.monotonic()
+            if self.exchange.wait(max(0.001, min(limit.seconds / 4, left))):
+                return True
+            if self.exchange.answered != self._seen:
+                self._seen, self._since = self.exchange.answered, time.monotonic()
+            elif time.monotonic() - self._since >= patience:
+                return False
+
+    def _place(self, answered: int, length: int) -> Any:
+        if length == 0:
+            return None
+        buffer, start = self._room(length, self._count - answered)
+        self._places.append((answered, buffer, start))
+        return memoryview(buffer)[start:]
+
+    def _collect(self) -> None:
+        places = self._places
+        for number, (status, head, offset, length) in enumerate(self.exchange.answers):
+            while len(places) > 1 and places[1][0] <= number:
+                places.pop(0)
+            place = (places[0][1], places[0][2] + offset) if length else None
+            self.responses.append(Response(status, UsualHead(head), b"", length, 1, False, place=place))

@@ -1,0 +1,86 @@
+"""The account of payload memory that one writer keeps alive, and waiting until more of it may be taken.
+
+It counts and waits, and never allocates: `intake` charges it before memory is taken, and segments discharge it as they
+are done. An `upload` is one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from .._runtime.waiting import Changed
+from .assembler import Owner
+
+
+class Account:
+    """Bytes in use, within the bound of `most` parts.
+
+    Attributes:
+        lock: guards everything; reentrant, for a signal handler that aborts.
+        changed: what waits for it.
+        account: bytes that are kept alive.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.lock = threading.RLock()
+        self.changed = Changed(self.lock)
+        self.account = 0
+        self._most = most
+
+    def check_open(self) -> None:
+        """Raises where nothing more may be taken. Called with the lock held."""
+        raise NotImplementedError
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is on its way that will make room. Called with the lock held."""
+        raise NotImplementedError
+
+    def take(self, more: int, part_size: int, pack_waiting: Callable[[], None] | None) -> None:
+        """Adds `more` bytes to the account, after waiting until the writer's bound allows it.
+
+        `pack_waiting` is called, without the lock, when nothing is in flight that could make room;
+        None means that the caller may not wait (it is packing to make room).
+        """
+        limit = self._most * part_size
+        taken = crowded = False
+
+        def decided() -> bool:
+            nonlocal taken, crowded
+            self.check_open()
+            if pack_waiting is None or self.account + min(more, part_size) <= limit:
+                self.account += more
+                taken = True
+            else:
+                crowded = self.idle
+            return taken or crowded
+
+        try:
+            self.changed.wait_for(decided)
+            if crowded:
+                assert pack_waiting is not None
+                pack_waiting()
+                pack_waiting = None
+                self.changed.wait_for(decided)
+        except BaseException:
+            if taken:  # an interrupt came together with the room
+                self.untake(more)
+            raise
+
+    def untake(self, amount: int) -> None:
+        with self.lock:
+            self.account -= amount
+            self.changed.notify_all()
+
+    def drop(self, owner: Owner, uses: int = 1) -> None:
+        """Ends `uses` uses of an owner; at zero its memory is let go of."""
+        with self.lock:
+            self._drop(owner, uses)
+            self.changed.notify_all()
+
+    def _drop(self, owner: Owner, uses: int = 1) -> None:
+        owner.uses -= uses
+        if owner.uses == 0:
+            self.account -= owner.pinned
+            owner.view = None

@@ -1,0 +1,284 @@
+"""Publishes one multipart upload, and makes sure that what the store has is what was sent.
+
+A Complete of unknown outcome is asked about before it is sent again: while the store lists the upload, it has not
+happened. What an answer leaves out is unknown; only what it tells, and tells otherwise, fails an upload. Called by
+`upload` once all parts are stored; it keeps no state of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from .._net.addresses import Location, format_uri
+from .._s3 import listings, operations
+from .._s3.checksums import Algorithm
+from .._s3.endpoint_state import refuses_checksum
+from .._s3.operations import Checksum, Stored
+from .._s3.requests import FailedAttempt
+from .._s3.service import Service
+from .._s3.xml import CompletedPart, CompleteResult
+from .._values.entity_tags import parse_entity_tag
+from ..config import MultipartUploadConfig
+from ..errors import ChecksumMismatchError, NotFoundError, S3dlioError, S3Error
+
+log = logging.getLogger("s3dlio")
+
+
+class StoredPart(NamedTuple):
+    """A part that the store has: its ETag as the store gave it (None where it named none), length in bytes and checksum
+    (None where checksums are off)."""
+
+    etag: str | None
+    length: int
+    crc: int | None
+
+
+class Completion:
+    """One upload with all its parts, by number.
+
+    Args:
+        resumed: another writer created the upload, and how it described the object is not known.
+        kind_known: the algorithm is of the kind that the upload was created with. Where the store does not say, no
+            checksum of the object is sent, and the one that it reports is compared, of whatever kind it is.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        location: Location,
+        upload_id: str,
+        parts: Mapping[int, StoredPart],
+        config: MultipartUploadConfig,
+        algorithm: Algorithm | None,
+        resumed: bool = False,
+        kind_known: bool = True,
+    ) -> None:
+        self._service = service
+        self._location = location
+        self._uri = format_uri(*location)
+        self._upload_id = upload_id
+        self._parts = parts
+        self._config = config
+        self._algorithm = algorithm
+        self._resumed = resumed
+        self._total = sum(part.length for part in parts.values())
+        self._checksum = self._combined()
+        # What the requests name: less than we know, where the store refuses to be told it.
+        self._sends_checksum, self._sends_part_checksums = kind_known, True
+        self._uncertain = 0
+        self._found: Stored | None = None
+
+    def run(self) -> Stored:
+        """Completes the upload; the checksum of what it returns is that of the bytes sent.
+
+        Raises:
+            S3Error, TransportError: the store refused, or no answer came.
+            ChecksumMismatchError: the store has something else than what was sent.
+        """
+        if any(part.etag is None for part in self._parts.values()) and not self._take_listed_etags():
+            numbers = [number for number, part in self._in_order() if part.etag is None]
+            raise S3Error(
+                "CompleteMultipartUpload", *self._location, None, "MissingETag",
+                f"the store names no ETag of {len(numbers)} parts, of which part {numbers[0]} is the first",
+                upload_id=self._upload_id,
+            )  # fmt: skip
+        put_right: set[str] = set()
+        while True:
+            try:
+                return self._complete()
+            except S3Error as error:
+                self._uncertain = error.uncertain
+                if not self._put_right(error, put_right):
+                    raise
+
+    def _put_right(self, error: S3Error, done: set[str]) -> bool:
+        """Whether the next Complete may be taken: each cause of a refusal is put right once."""
+        if error.code == "InvalidPart" and "etags" not in done:
+            done.add("etags")
+            return self._take_listed_etags(refused=True)
+        if self._checksum is None or not refuses_checksum(error) or not self._service.settings.checksum_fallback:
+            return False
+        # The store took the checksum with the upload's parts. What is published is compared all the same.
+        if self._sends_checksum:
+            self._sends_checksum = False
+        elif self._sends_part_checksums:
+            self._sends_part_checksums = False
+        else:
+            return False
+        self._service.without_algorithm(self._algorithm, error)
+        return True
+
+    def _in_order(self) -> Iterator[tuple[int, StoredPart]]:
+        """Number and part, without a second table of up to 10,000 of them."""
+        return ((number, self._parts[number]) for number in sorted(self._parts))
+
+    def _complete(self) -> Stored:
+        listed = (
+            CompletedPart(number, part.etag or "", self._told(part) if self._sends_part_checksums else None)
+            for number, part in self._in_order()
+        )
+        answer = operations.complete_upload(
+            self._service, self._location, self._upload_id, listed, self._config,
+            self._checksum if self._sends_checksum else None, self._total, self._published, self._uncertain,
+        )  # fmt: skip
+        if answer is None:
+            assert self._found is not None
+            return self._found._replace(checksum=None if self._checksum is None else self._checksum.value)
+        return self._judged(*answer)
+
+    def _combined(self) -> Checksum | None:
+        if self._algorithm is None:
+            return None
+        known = ((part.crc, part.length) for _, part in self._in_order() if part.crc is not None)
+        return Checksum(self._algorithm, self._algorithm.of_parts(known))
+
+    def _told(self, part: StoredPart) -> tuple[str, str] | None:
+        """A part's checksum, by the element that carries it."""
+        algorithm = self._algorithm
+        return None if algorithm is None or part.crc is None else (algorithm.xml, algorithm.encode(part.crc))
+
+    # --------------------------------------------------------------------------------- a Complete of unknown outcome
+
+    def _published(self, failed: FailedAttempt) -> bool:
+        """Whether a Complete of unknown outcome has published the object: the upload is no more, and the object that is
+        there is what was sent. Equal bytes alone prove nothing, for they may be an older object's."""
+        if not self._has_ended(failed):
+            return False
+        try:
+            headers = operations.head_object(self._service, self._location)
+        except S3dlioError:
+            return False
+        size = operations.size_of(headers)
+        if size is not None and size != self._total:
+            return False
+        if not self._resumed and not operations.described_as(headers, self._config):
+            return False
+        reported = operations.reported_checksum(headers, self._algorithm)
+        etag = parse_entity_tag(headers.get("etag"))
+        if self._checksum is not None and reported is not None:
+            ours = reported == self._checksum.value
+        else:
+            ours = etag is not None and etag.opaque == self._expected_etag()
+        if ours:
+            self._found = Stored(etag, reported, operations.version_of(headers), confirmed=reported is not None)
+        return ours
+
+    def _has_ended(self, failed: FailedAttempt) -> bool:
+        """Whether the store has the upload no more, and does not only fail to say so."""
+        try:
+            listings.upload_exists(self._service, self._location, self._upload_id)
+        except NotFoundError as error:
+            if error.code == "NoSuchUpload":
+                return True
+        except S3dlioError as error:
+            log.info("whether %s was completed cannot be asked: %s", self._uri, error)
+        else:
+            return False
+        return failed.code == "NoSuchUpload"
+
+    def _expected_etag(self) -> str | None:
+        """What S3 calls an object of these parts: the MD5 of their MD5s, and their number."""
+        tags = [parse_entity_tag(part.etag) for _, part in self._in_order()]
+        try:
+            digests = b"".join(bytes.fromhex("" if tag is None else tag.opaque) for tag in tags)
+        except ValueError:  # encrypted parts have other ETags
+            return None
+        return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(self._parts)}"
+
+    # ------------------------------------------------------------------------------------------------- parts' ETags
+
+    def _take_listed_etags(self, refused: bool = False) -> bool:
+        """Adopts the ETags that the store lists, where sizes and checksums of all parts are ours.
+
+        Args:
+            refused: the ETags that we have were refused, so that a weak one, which a proxy may have made of the
+                store's, is sent as a strong one.
+        """
+        try:
+            listing = listings.list_parts(self._service, self._location, self._upload_id)
+        except S3dlioError as error:
+            log.info("the parts of %s cannot be listed: %s", self._uri, error)
+            return False
+        listed = {part.number: part for part in listing.parts}
+        adopted: dict[int, StoredPart] = {}
+        for number, part in self._in_order():
+            found, told = listed.get(number), self._told(part)
+            if found is None or found.size != part.length:
+                return False
+            if told is not None and self._algorithm is not None:
+                value = self._algorithm.told(found.checksums.get(told[0]))
+                if value not in (None, told[1]):
+                    return False
+            tag = found.etag or parse_entity_tag(part.etag)
+            if tag is None:
+                return False
+            adopted[number] = part._replace(etag=f'"{tag.opaque}"' if refused and tag.weak else tag.as_given)
+        self._parts = adopted
+        return True
+
+    # ------------------------------------------------------------------------------------------- what was published
+
+    def _judged(self, stored: Stored, result: CompleteResult) -> Stored:
+        """What was published, compared with what was sent as far as the store tells it; a HEAD tells what its answer to
+        Complete left out.
+
+        Raises:
+            ChecksumMismatchError: it tells another size or checksum.
+        """
+        algorithm = self._algorithm
+        told = None if algorithm is None else algorithm.told(result.checksums.get(algorithm.xml))
+        if told is None:
+            stored, told = self._looked_at(stored)
+        if stored.etag is not None and "-" in stored.etag.opaque:
+            count = stored.etag.opaque.rpartition("-")[2]
+            if count.isdecimal() and int(count) != len(self._parts):
+                log.info("%s: the ETag %s does not count its %d parts", self._uri, stored.etag, len(self._parts))
+        sent = self._sent_as(told)
+        if told is None or sent is None:
+            return stored._replace(checksum=None if self._checksum is None else self._checksum.value)
+        if told != sent.value:
+            fate = "nothing was deleted, for only a checksum of the whole object proves what a version is"
+            if not sent.algorithm.composite:
+                fate = operations.withdraw(self._service, self._location, stored.version_id)
+            raise ChecksumMismatchError(
+                f"{self._uri}: the store has {sent.algorithm.s3_name} {told}, {sent.value} was sent; "
+                f"{operations.LIKELY_CAUSE}; {fate}"
+            )
+        return stored._replace(checksum=told, confirmed=True)
+
+    def _sent_as(self, told: str | None) -> Checksum | None:
+        """What was sent, by a checksum of the kind that the store tells; None where the two cannot be compared.
+
+        Some stores report a composite one where one of the whole object was asked for.
+        """
+        algorithm = self._algorithm
+        if told is None or algorithm is None or ("-" in told) is algorithm.composite:
+            return self._checksum
+        if algorithm.hashed:
+            return None
+        other = algorithm.of_kind(not algorithm.composite)
+        known = ((part.crc, part.length) for _, part in self._in_order() if part.crc is not None)
+        return Checksum(other, other.of_parts(known))
+
+    def _looked_at(self, stored: Stored) -> tuple[Stored, str | None]:
+        """What a HEAD adds to the answer to Complete, and the checksum that it tells."""
+        try:
+            headers = operations.head_object(self._service, self._location, version_id=stored.version_id)
+        except S3dlioError as error:
+            log.info("what the store has of %s cannot be asked: %s", self._uri, error)
+            return stored, None
+        etag = parse_entity_tag(headers.get("etag"))
+        named = stored.etag is not None and etag is not None and stored.version_id is None
+        if named and str(stored.etag).removeprefix("W/") != str(etag).removeprefix("W/"):
+            return stored, None  # another writer has replaced it meanwhile
+        size = operations.size_of(headers)
+        if size is not None and size != self._total:
+            raise ChecksumMismatchError(
+                f"{self._uri}: the store has {size} bytes, {self._total} were sent; nothing was deleted, for a size "
+                "does not prove whose object it is"
+            )
+        told = None if self._algorithm is None else self._algorithm.told(headers.get(self._algorithm.header))
+        return stored._replace(etag=stored.etag or etag), told

@@ -1,0 +1,192 @@
+"""Turns what the calls of one writer bring into segments, and hands over the parts they complete.
+
+It owns the open buffer and what waits for the next part, and keeps the packing rule: waiting bytes never
+pin more than twice their size. Called by the writer, one call at a time; it must never run beside itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from .._buffers import page_round
+from .._memory.pool import pool
+from .._memory.views import gather_copy
+from ..config import KIB, MultipartUploadConfig
+from .assembler import Assembler, Owner, Segment
+from .upload import Upload
+
+# Below this a segment of its own (one iovec, one owner) costs more than copying the bytes does.
+SMALLEST_SEGMENT = 64 * KIB
+
+
+class _OpenBuffer:
+    """The buffer that small and waiting bytes are copied into; `used` bytes of it are taken."""
+
+    def __init__(self, owner: Owner, size: int) -> None:
+        self.owner = owner
+        self.size = size
+        self.used = 0
+
+
+class Intake:
+    """The bytes that a writer was given and that no part has taken yet.
+
+    Attributes:
+        assembler: cuts parts.
+        bytes_written: bytes accepted so far.
+        flushed: bytes of the open part that a flush has stored.
+    """
+
+    def __init__(self, upload: Upload, config: MultipartUploadConfig) -> None:
+        self._upload = upload
+        self._open_buffer: _OpenBuffer | None = None
+        self._next_size = SMALLEST_SEGMENT
+        self.assembler = Assembler(config.part_size, config.grow_part_size)
+        self.bytes_written = 0
+        self.flushed = 0
+
+    def start_after(self, parts: int) -> None:
+        """Goes on behind the first `parts` parts, which the store has in full."""
+        self.assembler.start_after(parts)
+        self.bytes_written = self.assembler.offset
+
+    def acquire(self, size: int, pack: Callable[[], None] | None, *, open_buffer: bool = False) -> Owner:
+        """Pooled memory of `size` bytes, charged to the account; the caller holds one use of it.
+
+        `pack` is called when nothing in flight can make room; None does not wait at all.
+        """
+        pinned = page_round(size)
+        self._upload.take(pinned, self.assembler.part_size, pack)
+        try:
+            buffer = pool().acquire(size, page_aligned=True)
+            owner = Owner(memoryview(buffer), pinned, open_buffer=open_buffer)
+        except BaseException:
+            self._upload.untake(pinned)
+            raise
+        owner.uses = 1
+        return owner
+
+    def hand_over(self, owner: Owner, length: int) -> None:
+        """Committed or borrowed bytes become segments, or are packed where a segment would cost more."""
+        assert owner.view is not None
+        if length < SMALLEST_SEGMENT:
+            self.copy_in(owner.view[:length])
+            return
+        self._add(owner, 0, length)
+        self.pack(self.assembler.oversized())
+
+    def borrow(self, view: memoryview) -> None:
+        owner = Owner(view, len(view), borrowed=True)
+        owner.uses = 1
+        self._upload.take(len(view), self.assembler.part_size, self.pack_everything)
+        try:
+            with self.failing_on_error():
+                self.hand_over(owner, len(view))
+        finally:
+            self._upload.drop(owner)
+
+    def copy_in(self, view: memoryview) -> None:
+        """Copies into open buffers, one after the other, handing parts over as they fill."""
+        done = 0
+        try:
+            while done < len(view):
+                buffer = self._current_buffer(self.pack_everything)
+                room = self.assembler.room or self.assembler.part_size
+                length = min(len(view) - done, buffer.size - buffer.used, room)
+                self._fill(buffer, view, done, length)
+                done += length  # taken, whatever an interrupt does to what follows
+                self._add(buffer.owner, buffer.used - length, length)
+        except BaseException as error:
+            if done:
+                self._upload.fail(error)
+            raise
+        finally:
+            self._retire_full_buffer()
+
+    def _fill(self, buffer: _OpenBuffer, source: memoryview, offset: int, length: int) -> None:
+        gather_copy(buffer.owner.view, buffer.used, source, offset, length)
+        buffer.used += length
+
+    def _current_buffer(self, pack: Callable[[], None] | None) -> _OpenBuffer:
+        self._retire_full_buffer()
+        while self._open_buffer is None:
+            size = self._open_buffer_size()
+            owner = self.acquire(size, pack, open_buffer=True)
+            if self._open_buffer is None:
+                self._open_buffer = _OpenBuffer(owner, size)
+            else:  # packing has opened one meanwhile
+                self._upload.drop(owner)
+            self._retire_full_buffer()
+        return self._open_buffer
+
+    def _open_buffer_size(self) -> int:
+        """A part in full; in the first part a quarter of what there is so far and more, for small objects are many.
+
+        The last of the growing ones ends with the part, so that no later part lies in two buffers.
+        """
+        if self.assembler.number > 1 or self._next_size >= self.assembler.part_size:
+            return self.assembler.part_size
+        size = min(self._next_size, max(self.assembler.room, SMALLEST_SEGMENT))
+        self._next_size *= 4
+        return size
+
+    def _retire_full_buffer(self) -> None:
+        buffer = self._open_buffer
+        if buffer is not None and buffer.used == buffer.size:
+            self._open_buffer = None
+            self._upload.drop(buffer.owner)
+
+    def _add(self, owner: Owner, offset: int, length: int) -> None:
+        with self._upload.lock:
+            before = self.assembler.number
+            parts = list(self.assembler.add(owner, offset, length))
+            if self.assembler.number != before:
+                self.flushed = 0
+        self.bytes_written += length
+        if parts:
+            self._upload.submit(parts)
+
+    def pack(self, indices: list[int], pack: Callable[[], None] | None = lambda: None) -> None:
+        """Copies the waiting segments that stand there into the open buffer and lets their owners go.
+
+        It may wait for parts in flight, but never packs again in order to pack.
+        """
+        more = 0  # segments than there were
+        for index in indices:
+            segment = self.assembler.segment(index + more)
+            source, packed, done = segment.view, [], 0
+            while done < segment.length:
+                buffer = self._current_buffer(pack)
+                length = min(segment.length - done, buffer.size - buffer.used)
+                self._fill(buffer, source, done, length)
+                packed.append(Segment(buffer.owner, buffer.used - length, length))
+                with self._upload.lock:
+                    buffer.owner.uses += 1
+                done += length
+            with self._upload.lock:
+                self.assembler.replace(index + more, packed)
+            more += len(packed) - 1
+            self._upload.drop(segment.owner)
+
+    def pack_everything(self) -> None:
+        """Nothing in flight can make room: pack what waits if it pins more than the open buffer would."""
+        if self.assembler.pinned() > self.assembler.part_size:
+            self.pack(self.assembler.where(lambda owner: not owner.open_buffer), None)
+
+    def let_go(self) -> None:
+        """Nothing of this is needed any more: the memory goes back."""
+        for segment in self.assembler.clear():
+            self._upload.drop(segment.owner)
+        if self._open_buffer is not None:
+            self._upload.drop(self._open_buffer.owner)
+            self._open_buffer = None
+
+    @contextlib.contextmanager
+    def failing_on_error(self) -> Iterator[None]:
+        """After bytes were taken, an exception leaves the object incomplete: the upload has failed."""
+        try:
+            yield
+        except BaseException as error:
+            self._upload.fail(error)
+            raise
