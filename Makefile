@@ -73,14 +73,21 @@ lint: $(STAMP)
 docs-check: $(STAMP)
 	$(BIN)/python tests/check_docs.py
 
-# The sdist builds on its own, and the wheel imports in an environment without a compiler's help.
+# The sdist builds on its own, and every module of the wheel imports in an environment without a compiler's help.
+define IMPORT_ALL
+import importlib, pkgutil, s3dlio
+names = [module.name for module in pkgutil.walk_packages(s3dlio.__path__, "s3dlio.")]
+for name in names: importlib.import_module(name)
+print("wheel", s3dlio.__version__, "with", len(names), "modules")
+endef
+export IMPORT_ALL
 dist-check: $(STAMP)
 	rm -rf build/dist build/wheel-check
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check build
 	$(BIN)/python -m build --outdir build/dist .
 	$(PYTHON) -m venv build/wheel-check
 	build/wheel-check/bin/pip install --quiet --disable-pip-version-check --only-binary :all: build/dist/*.whl
-	cd build && wheel-check/bin/python -c "import s3dlio; print('wheel', s3dlio.__version__)"
+	cd build && wheel-check/bin/python -c "$$IMPORT_ALL"
 
 # Verdicts, tables and plots in docs/performance/quick, in about five minutes; without MinIO only what needs none.
 # More options by BENCH='--pairs 1 --workloads small'; BENCH=--dry-run tells what would run, and for how long.

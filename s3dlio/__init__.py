@@ -71,3 +71,10 @@ __all__ = [
     "put_many",
     "stat",
 ]
+
+# Callers know these names from here: so do tracebacks, documentation and pickles.
+for _name in __all__:
+    _public = globals()[_name]
+    if _public.__module__ != __name__:
+        _public.__module__ = __name__
+del _name, _public

@@ -180,15 +180,15 @@ def test_a_child_forked_while_every_lock_is_held_does_not_wait_for_them(peer: Pe
     """The thread that holds a lock does not exist in the child, and will never let go of it there."""
     script = f"""{FORK}
 from contextlib import ExitStack
-from s3dlio._s3 import default
-from s3dlio._net import drivers
 from s3dlio._memory import pool
+from s3dlio._net import drivers
 from s3dlio._runtime import workers
+from s3dlio._s3 import default
 uses_everything()
-service, process, drivers = client.service, workers._process, drivers.drivers()
+service, process, running = client.service, workers._process, drivers.drivers()
 attempts = service._attempts
 locks = [
-    pool._lock, default._default_lock, drivers._lock, drivers._lock, process.workers._lock,
+    pool._lock, default._default_lock, drivers._lock, running._lock, process.workers._lock,
     process.open_lock, process.reaper._lock, attempts._lock, attempts._pace._lock, service._quota._lock,
     service._credentials._lock, service._connections._lock,
 ]

@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import threading
@@ -306,7 +307,7 @@ def run_program(turn: Turn, program: str, contents: list[Content], kill_after: f
         turn.place.ledger.close(names[which], contents[which], None if version_id == "None" else version_id)
         turn.counts.add("uploads")
         turn.counts.add("bytes uploaded", contents[which].size)
-    if not killed and child.returncode and "s3dlio.errors." not in errors:
+    if not killed and child.returncode and not re.search(r"^s3dlio\.\w+: ", errors, re.MULTILINE):
         raise RuntimeError(f"{program} ended with {child.returncode}:\n{errors[-4000:]}")
     return killed
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import pickle
 import re
 import subprocess
 import sys
@@ -144,6 +145,14 @@ def test_all_is_exactly_what_is_public() -> None:
     tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
     imported = {alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
     assert imported == set(s3dlio.__all__)
+
+
+@pytest.mark.parametrize("name", s3dlio.__all__)
+def test_public_names_are_known_by_the_package(name: str) -> None:
+    public = getattr(s3dlio, name)
+    assert public.__module__ == "s3dlio"
+    assert pickle.loads(pickle.dumps(public)) is public
+    assert b"s3dlio." not in pickle.dumps(public, protocol=0)
 
 
 def test_importing_does_not_load_what_is_needed_later() -> None:
