@@ -9,7 +9,7 @@ MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 MINIO := .cache/bin/minio
 URI ?=
 
-.PHONY: demo test test-faults fuzz stress soak nightly minio lint docs-check dist-check bench bench-full bench-check \
+.PHONY: demo test test-pythons test-faults fuzz stress soak nightly minio lint docs-check dist-check bench bench-full bench-check \
   sanitize tsan clean
 
 demo: $(STAMP)
@@ -19,6 +19,11 @@ demo: $(STAMP)
 PROCESSES ?= 2
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n $(PROCESSES) --dist loadfile
+
+# Unit, protocol and lifecycle tests on the other Pythons that this machine has or can get.
+PYTHONS ?=
+test-pythons: $(STAMP)
+	$(BIN)/python tests/pythons.py $(PYTHONS)
 
 # More of the faults: fifty kills, longer state machines and stress.
 test-faults: $(STAMP)

@@ -277,8 +277,8 @@ cdef class TlsTransport:
         except ssl.SSLWantWriteError:
             s.wants = POLLIN | POLLOUT
             return WAIT
-        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
-            return 0
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError, BrokenPipeError):
+            return 0  # a broken pipe is the alert about the peer's end that OpenSSL could not send
         except BaseException as error:
             return self._failed(s, error)
 
@@ -330,7 +330,7 @@ cdef ssize_t _stopped(State* s, int result, bint sending) noexcept nogil:
         s.error = 0
         s.transport_error = reason
         return FAILED
-    if kind == ERROR_SYSCALL and failure != 0:
+    if kind == ERROR_SYSCALL and failure != 0 and (sending or failure != EPIPE):
         s.error = failure
         return FAILED
     s.error = EPIPE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import ctypes
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ class Packed(ctypes.Structure):
     """ctypes calls the format of a packed structure 'B', whatever is in it."""
 
     _pack_ = 1
+    _layout_ = "ms"
     _fields_ = (("number", ctypes.c_int), ("object", ctypes.py_object))
 
 
@@ -46,6 +48,7 @@ class Outer(ctypes.Structure):
 
 class Numbers(ctypes.Structure):
     _pack_ = 1
+    _layout_ = "ms"
     _fields_ = (("O", ctypes.c_byte), ("P", ctypes.c_double * 3))
 
 
@@ -197,7 +200,7 @@ VALUES: dict[str, Any] = {
     "union": (Words * 2)(),
     "big-endian-structure": type("Big", (ctypes.BigEndianStructure,), {"_fields_": [("O", ctypes.c_int)]})(7),
     "array": array.array("d", [1.0, 2.0]),
-    "text-array": array.array("u", "abc"),
+    "text-array": array.array("w" if sys.version_info >= (3, 13) else "u", "abc"),
     **{f"memoryview-{code}": memoryview(bytes(range(16))).cast(code) for code in "cbB?hHiIlLqQfdnNP"},
     "memoryview-records": memoryview(np.ones(3, dtype=[("O", "i4")])),
 }

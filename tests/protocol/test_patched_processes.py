@@ -110,6 +110,7 @@ client.put_bytes("s3://b/copy", data, part_size=5 << 20)
 print(client.get("s3://b/copy") == data, len(client.get_many(["s3://b/k"] * 9)))
 writer = client.writer("s3://b/dropped", part_size=5 << 20)
 writer.write(bytes(11 << 20))
+writer.flush()  # so that there is an upload
 '''
 print(subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, timeout=50).stdout)
 """

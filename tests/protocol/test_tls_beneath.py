@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _ssl
-import _struct
 import gc
 import logging
 import ssl
@@ -11,6 +10,7 @@ import ssl
 import pytest
 from peers import Peers, contexts, start
 
+from s3dlio import _buffers
 from s3dlio._net import tls
 
 
@@ -19,7 +19,7 @@ def test_without_a_module_of_its_own_pythons_openssl_cannot_be_called() -> None:
 
 
 def test_a_module_that_is_linked_to_no_openssl_is_told() -> None:
-    assert "no OpenSSL" in tls.hindrance(_struct.__file__, ssl.OPENSSL_VERSION_NUMBER)
+    assert "no OpenSSL" in tls.hindrance(_buffers.__file__, ssl.OPENSSL_VERSION_NUMBER)
     assert tls.without_gil()  # and what was found before is found again
 
 

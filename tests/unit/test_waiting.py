@@ -31,6 +31,8 @@ class Injection:
         self._codes = codes
         self._left = at
         self._before: dict[FrameType, str] = {}
+        # Python 3.12 looks whether any frame wants opcodes when tracing begins, and not later.
+        sys._getframe(1).f_trace_opcodes = True
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> Any:
         if frame.f_code not in self._codes:
