@@ -46,6 +46,13 @@ extensions = [
         extra_link_args=link_args,
         define_macros=macros,
     )
-    for name in ("_buffers", "_memory.views", "_net.tls", "_net.exchange", "_net.exchange_loop")
+    for name in (
+        "_buffers",
+        "_memory.views",
+        "_net.tls",
+        "_net.exchange",
+        "_net.exchange_loop",
+        "_transfer.open_buffer",
+    )
 ]
 setup(ext_modules=cythonize(extensions, compiler_directives=directives))

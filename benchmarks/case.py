@@ -19,6 +19,8 @@ OPERATIONS = {
     "put-write-borrowed": "PUT, a whole array, borrowed",
     "put-write-copied": "PUT, write(memoryview, copy=True)",
     "put-again": "PUT, the same memory again and again, borrowed",
+    "put-small-writes": "PUT, small writes",
+    "put-buffered-writes": "PUT, small writes through io.BufferedWriter",
     "get": "GET, one request",
     "get-ranged": "GET, parallel ranges",
     "get-into": "GET, parallel ranges, into warm memory of the caller",
@@ -37,6 +39,7 @@ class Case:
         operation: a name of `OPERATIONS`.
         size: of each object.
         count: objects of one transfer.
+        piece: bytes of one write(), where the operation makes small ones.
         mix: (size, count) of objects of several sizes, which one transfer has instead; of reads only.
         part_size: of uploads.
         range_size: of ranged downloads; None leaves it to the library.
@@ -64,6 +67,7 @@ class Case:
     by: tuple[str, ...] = ()
     loaded: bool = False
     mix: tuple[tuple[int, int], ...] = ()
+    piece: int = 0
 
     @property
     def writes(self) -> bool:

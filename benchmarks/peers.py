@@ -18,7 +18,10 @@ ROOT = Path(__file__).resolve().parent.parent
 NATIVE = ROOT / "benchmarks" / "bin"
 
 WRITER = frozenset(
-    {"put-reserve", "put-reserve-unfilled", "put-write", "put-write-borrowed", "put-write-copied", "put-again"}
+    {
+        *("put-reserve", "put-reserve-unfilled", "put-write", "put-write-borrowed", "put-write-copied", "put-again"),
+        *("put-small-writes", "put-buffered-writes"),
+    }
 )
 SMALL = frozenset({"get-many", "put-many"})
 READS = frozenset({"get", "get-ranged"})

@@ -60,6 +60,10 @@ MIXED_ABOUT = (
     "S3DLIO_ENABLE_RANGE_OPTIMIZATION off and on, from its default of 64 MiB on; size and number of ranges are "
     "left to the library. 64 objects in flight. The mixed list has, evenly spread, {mix}."
 )
+WRITES_ABOUT = (
+    "One object of 64 MiB by write() of a memoryview of so many bytes at a time, and by the same loop with an "
+    "io.BufferedWriter of one part before this library's writer."
+)
 LIMITED_ABOUT = "From a server that gives each connection 50 MB/s, ranges of 8 MiB, 16 in flight."
 
 LARGE = ("put-write-borrowed", "get", "get-ranged")
@@ -155,6 +159,16 @@ def _mixed(mix: tuple[tuple[int, int], ...], count: int = 0) -> tuple[Case, ...]
     )
 
 
+def _small_writes() -> tuple[Case, ...]:
+    """Both kinds of buffer by ours; the original has no other than the user's."""
+    base = Case("", 64 * MIB, group="small writes", repeats=2)
+    cases = []
+    for piece, value in ((512, "512 B"), (4096, "4 KiB")):
+        own = replace(base, operation="put-small-writes", piece=piece, value=value, by=PAIR)
+        cases += [own, replace(own, operation="put-buffered-writes", by=("ours",))]
+    return tuple(cases)
+
+
 def _public() -> tuple[Case, ...]:
     """Upload and download of 5 GiB in one object, in 10, and in 10,000 (so 2.4 GiB), one transfer each."""
     by = ("ours", "obstore", "boto3-crt")
@@ -233,6 +247,15 @@ def quick() -> list[Workload]:
             _mixed_about(FEW_MIXED),
             _mixed(FEW_MIXED, 1000),
             ("ours",),
+            ("discard",),
+            pairs=3,
+        ),
+        Workload(
+            "small-writes",
+            "Small writes into one object",
+            WRITES_ABOUT,
+            _small_writes(),
+            PAIR,
             ("discard",),
             pairs=3,
         ),
@@ -315,6 +338,14 @@ def full() -> list[Workload]:
             SMALL_ABOUT.format(count="2,000", size="4 KiB"),
             _small(2000),
             ("ours", *SLOW),
+            ("discard",),
+        ),
+        Workload(
+            "small-writes",
+            "Small writes into one object",
+            WRITES_ABOUT,
+            _small_writes(),
+            PAIR,
             ("discard",),
         ),
         Workload(

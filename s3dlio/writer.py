@@ -148,7 +148,7 @@ class MultipartUploadWriter:
         writer = cls(location.bucket, location.key, progress=progress, client=client, **options)
         stored = writer._state.adopt(resumed)
         writer._intake.start_after(stored)
-        writer._resume_offset = writer._intake.bytes_written
+        writer._resume_offset = writer.bytes_written
         return writer
 
     @classmethod
@@ -174,7 +174,7 @@ class MultipartUploadWriter:
     @property
     def bytes_written(self) -> int:
         """Bytes accepted by `commit` and `write` so far."""
-        return self._intake.bytes_written
+        return self._intake.open_buffer.written
 
     @property
     def parts_uploaded(self) -> int:
@@ -267,6 +267,9 @@ class MultipartUploadWriter:
             TypeError, ValueError: `data` is no contiguous buffer in host memory, or holds objects, pointers or a mask.
             ReservationError: a reservation is open.
         """
+        taken = self._intake.open_buffer.put(data)
+        if taken >= 0:
+            return taken
         view = flat_view(data)
         return self._serve(self._write, view, copy and type(data) is not bytes)
 
@@ -371,9 +374,14 @@ class MultipartUploadWriter:
 
         def served() -> R:
             self._state.check_open()
+            self._intake.settle()
             if self._flush_unjoined:  # of an interrupted call: its short part must not meet its successor
                 self._join_open_part()
-            return call(*arguments, **named)
+            try:
+                return call(*arguments, **named)
+            finally:
+                if self._reservation is None and not self._flush_unjoined:
+                    self._intake.arm()
 
         self._state.check_process()
         try:
@@ -386,7 +394,11 @@ class MultipartUploadWriter:
             raise ReservationError(
                 "a signal handler called a writer that its own thread is at work on; let it raise, or call abort()"
             )
-        return self._turn.run(call)
+        self._intake.open_buffer.enter()
+        try:
+            return self._turn.run(call)
+        finally:
+            self._intake.open_buffer.leave()
 
     def _let_go_if_ended(self) -> None:
         """After the last call on an upload that has ended, what the writer still holds goes back to the pool.
@@ -451,6 +463,7 @@ class MultipartUploadWriter:
             return self._info
         if upload.published is None:  # else an interrupt came together with the store's answer
             upload.check_open()
+            intake.settle()
             self._refuse_reservation("close")
             self._publish()
         stored = upload.published
@@ -458,7 +471,7 @@ class MultipartUploadWriter:
         self._info = UploadInfo(
             etag=stored.bare_etag,
             parts=len(upload.parts),
-            total_bytes=intake.bytes_written,
+            total_bytes=intake.open_buffer.written,
             checksum=stored.checksum,
             checksum_algorithm=None if stored.checksum is None or upload.algorithm is None else upload.algorithm.name,
             checksum_confirmed=stored.confirmed,
@@ -480,7 +493,7 @@ class MultipartUploadWriter:
             with intake.failing_on_error():
                 self._send_open_part()
         self._join_open_part()
-        upload.complete(intake.bytes_written)
+        upload.complete(intake.open_buffer.written)
 
 
 class MultipartUploadSink:

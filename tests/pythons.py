@@ -79,15 +79,15 @@ def copy_sources(to: Path) -> None:
 
 
 # In a directory of sources, with an interpreter: an environment, the native modules, the tests.
-SCRIPT = """
+SCRIPT = f"""
 set -e
 "$1" -c "$3"
 [ -e "$2/bin/pip" ] || "$1" -m venv "$2"
 "$2/bin/pip" install --quiet --disable-pip-version-check 'setuptools>=77' 'cython>=3.2' '.[test]'
 "$2/bin/pip" uninstall --quiet --yes s3dlio
-"$2/bin/python" setup.py -q build_ext --inplace > build.log 2>&1 || { cat build.log; exit 1; }
-exec "$2/bin/python" -m pytest -q -p no:cacheprovider -n 2 --dist loadfile %s
-""" % " ".join(TESTS)
+"$2/bin/python" setup.py -q build_ext --inplace > build.log 2>&1 || {{ cat build.log; exit 1; }}
+exec "$2/bin/python" -m pytest -q -p no:cacheprovider -n 2 --dist loadfile {" ".join(TESTS)}
+"""
 
 
 def run_here(version: str, python: Path) -> int:
@@ -108,7 +108,9 @@ def run_in(root: Path) -> int:
     )
     command = ["unshare", "--mount", "sh", "-c", mounts, str(root), SCRIPT, "sh",
                f"/usr/bin/python{FROM_DEBIAN}", "/environment", SHOW]  # fmt: skip
-    return subprocess.run(command, env={**os.environ, "HOME": "/root", "PATH": "/usr/bin:/bin:/usr/sbin"}, check=False).returncode
+    return subprocess.run(
+        command, env={**os.environ, "HOME": "/root", "PATH": "/usr/bin:/bin:/usr/sbin"}, check=False
+    ).returncode
 
 
 def run(version: str) -> int | None:

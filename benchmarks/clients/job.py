@@ -31,6 +31,7 @@ class Job:
     size: int
     count: int
     mix: Sequence[Sequence[int]]
+    piece: int
     part_size: int
     range_size: int | None
     in_flight: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -80,6 +81,25 @@ class Client:
             writer.write(memoryview(source[start : start + length]), copy=False)
         writer.close()
 
+    def put_small_writes(self, key: str, source: Any) -> None:
+        """Gives write() a memoryview of a few bytes at a time."""
+        writer = self._writer(key)
+        self._write_pieces(writer, source)
+        writer.close()
+
+    def put_buffered_writes(self, key: str, source: Any) -> None:
+        """The same, with a buffer of one part from the standard library before the writer."""
+        writer = self._writer(key)
+        buffered = io.BufferedWriter(_Raw(writer), self.job.part_size)
+        self._write_pieces(buffered, source)
+        buffered.flush()
+        writer.close()
+
+    def _write_pieces(self, writer: Any, source: Any) -> None:
+        data, piece, write = memoryview(source), self.job.piece, writer.write
+        for offset in range(0, self.job.size, piece):
+            write(data[offset : offset + piece])
+
     def get_into(self, key: str, target: Any) -> Any:
         """Into memory of the caller; in ranges, as the environment says."""
         s3dlio.get_into(self._uri(key), target)
@@ -105,6 +125,20 @@ class Client:
         with ThreadPoolExecutor(self.job.in_flight) as threads:
             for _ in threads.map(lambda pair: s3dlio.put_bytes(*pair), pairs):
                 pass
+
+
+class _Raw(io.RawIOBase):
+    """What io.BufferedWriter writes to; its buffer is copied, as it is filled anew at once."""
+
+    def __init__(self, writer: Any) -> None:
+        self._writer = writer
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._writer.write(data)
+        return len(data)
 
 
 def source_file() -> str:

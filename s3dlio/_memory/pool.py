@@ -39,9 +39,9 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-# Types of which the format of the buffer says all, so that a small write looks no further. Those that are learned, as
-# numpy.ndarray is, are never freed (CPython's Py_TPFLAGS_HEAPTYPE tells those that may be).
-_PLAIN: set[type] = {bytes, bytearray, FlatView, array.array, mmap.mmap}
+# Types of whose instances the format of the buffer says all, so that a small write looks no further. Those that are
+# learned, as numpy.ndarray is, are never freed (CPython's Py_TPFLAGS_HEAPTYPE tells those that may be).
+PLAIN_TYPES: set[type] = {bytes, bytearray, FlatView, array.array, mmap.mmap}
 _HEAP_TYPE = 1 << 9
 
 
@@ -54,7 +54,7 @@ def flat_view(data: Any, name: str = "data", *, writable: bool = False) -> memor
         ValueError: it is not C-contiguous, or read-only where `writable` bytes are needed.
     """
     owner = data.obj if type(data) is memoryview else data
-    known = type(owner) in _PLAIN
+    known = type(owner) in PLAIN_TYPES
     if not known:
         if isinstance(data, str):
             raise TypeError(f"{name} is a str; encode it first, for example {name}.encode('utf-8')")
@@ -69,7 +69,7 @@ def flat_view(data: Any, name: str = "data", *, writable: bool = False) -> memor
     if not known:
         check_owner(owner, name, writable)
         if not type(owner).__flags__ & _HEAP_TYPE:
-            _PLAIN.add(type(owner))
+            PLAIN_TYPES.add(type(owner))
     if len(view) == 0:
         return memoryview(bytearray() if writable else b"")
     return view

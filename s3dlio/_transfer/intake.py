@@ -10,23 +10,15 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from .._buffers import page_round
-from .._memory.pool import pool
+from .._memory.pool import PLAIN_TYPES, pool
 from .._memory.views import gather_copy
-from ..config import KIB, MultipartUploadConfig
+from ..config import KIB, MAX_PARTS, MultipartUploadConfig
 from .assembler import Assembler, Owner, Segment
-from .upload import Upload
+from .open_buffer import OpenBuffer
+from .upload import State, Upload
 
 # Below this a segment of its own (one iovec, one owner) costs more than copying the bytes does.
 SMALLEST_SEGMENT = 64 * KIB
-
-
-class _OpenBuffer:
-    """The buffer that small and waiting bytes are copied into; `used` bytes of it are taken."""
-
-    def __init__(self, owner: Owner, size: int) -> None:
-        self.owner = owner
-        self.size = size
-        self.used = 0
 
 
 class Intake:
@@ -34,22 +26,34 @@ class Intake:
 
     Attributes:
         assembler: cuts parts.
-        bytes_written: bytes accepted so far.
+        open_buffer: small and waiting bytes are copied into it; it counts all bytes that were accepted.
         flushed: bytes of the open part that a flush has stored.
     """
 
     def __init__(self, upload: Upload, config: MultipartUploadConfig) -> None:
         self._upload = upload
-        self._open_buffer: _OpenBuffer | None = None
+        self.open_buffer = OpenBuffer(upload, State.OPEN, PLAIN_TYPES, SMALLEST_SEGMENT)
         self._next_size = SMALLEST_SEGMENT
         self.assembler = Assembler(config.part_size, config.grow_part_size)
-        self.bytes_written = 0
         self.flushed = 0
 
     def start_after(self, parts: int) -> None:
         """Goes on behind the first `parts` parts, which the store has in full."""
         self.assembler.start_after(parts)
-        self.bytes_written = self.assembler.offset
+        self.open_buffer.written = self.assembler.offset
+
+    def arm(self) -> None:
+        """Lets the open buffer take small writes, as many as leave room in the open part, until the next call."""
+        if self.open_buffer.owner is not None and self.assembler.number <= MAX_PARTS:
+            self.open_buffer.arm(self.assembler.room - 1)
+
+    def settle(self) -> None:
+        """What the open buffer took while it was armed becomes a part's. Every call on the ordinary way begins so."""
+        if self.open_buffer.unsettled:
+            with self.failing_on_error():
+                begin, length = self.open_buffer.settle()
+                assert self.open_buffer.owner is not None
+                self._add(self.open_buffer.owner, begin, length, counted=True)
 
     def acquire(self, size: int, pack: Callable[[], None] | None, *, open_buffer: bool = False) -> Owner:
         """Pooled memory of `size` bytes, charged to the account; the caller holds one use of it.
@@ -94,9 +98,9 @@ class Intake:
                 buffer = self._current_buffer(self.pack_everything)
                 room = self.assembler.room or self.assembler.part_size
                 length = min(len(view) - done, buffer.size - buffer.used, room)
-                self._fill(buffer, view, done, length)
+                owner = self._fill(view, done, length)
                 done += length  # taken, whatever an interrupt does to what follows
-                self._add(buffer.owner, buffer.used - length, length)
+                self._add(owner, buffer.used - length, length)
         except BaseException as error:
             if done:
                 self._upload.fail(error)
@@ -104,21 +108,24 @@ class Intake:
         finally:
             self._retire_full_buffer()
 
-    def _fill(self, buffer: _OpenBuffer, source: memoryview, offset: int, length: int) -> None:
-        gather_copy(buffer.owner.view, buffer.used, source, offset, length)
-        buffer.used += length
+    def _fill(self, source: memoryview, offset: int, length: int) -> Owner:
+        owner = self.open_buffer.owner
+        assert owner is not None
+        gather_copy(owner.view, self.open_buffer.used, source, offset, length)
+        self.open_buffer.advance(length)
+        return owner
 
-    def _current_buffer(self, pack: Callable[[], None] | None) -> _OpenBuffer:
+    def _current_buffer(self, pack: Callable[[], None] | None) -> OpenBuffer:
+        """The open buffer with room for a byte at least."""
         self._retire_full_buffer()
-        while self._open_buffer is None:
-            size = self._open_buffer_size()
-            owner = self.acquire(size, pack, open_buffer=True)
-            if self._open_buffer is None:
-                self._open_buffer = _OpenBuffer(owner, size)
+        while self.open_buffer.owner is None:
+            owner = self.acquire(self._open_buffer_size(), pack, open_buffer=True)
+            if self.open_buffer.owner is None:
+                self.open_buffer.attach(owner)
             else:  # packing has opened one meanwhile
                 self._upload.drop(owner)
             self._retire_full_buffer()
-        return self._open_buffer
+        return self.open_buffer
 
     def _open_buffer_size(self) -> int:
         """A part in full; in the first part a quarter of what there is so far and more, for small objects are many.
@@ -132,18 +139,22 @@ class Intake:
         return size
 
     def _retire_full_buffer(self) -> None:
-        buffer = self._open_buffer
-        if buffer is not None and buffer.used == buffer.size:
-            self._open_buffer = None
-            self._upload.drop(buffer.owner)
+        if self.open_buffer.owner is not None and self.open_buffer.used == self.open_buffer.size:
+            self._drop_open_buffer()
 
-    def _add(self, owner: Owner, offset: int, length: int) -> None:
+    def _drop_open_buffer(self) -> None:
+        owner = self.open_buffer.detach()
+        if owner is not None:
+            self._upload.drop(owner)
+
+    def _add(self, owner: Owner, offset: int, length: int, *, counted: bool = False) -> None:
         with self._upload.lock:
             before = self.assembler.number
             parts = list(self.assembler.add(owner, offset, length))
             if self.assembler.number != before:
                 self.flushed = 0
-        self.bytes_written += length
+        if not counted:
+            self.open_buffer.written += length
         if parts:
             self._upload.submit(parts)
 
@@ -159,10 +170,10 @@ class Intake:
             while done < segment.length:
                 buffer = self._current_buffer(pack)
                 length = min(segment.length - done, buffer.size - buffer.used)
-                self._fill(buffer, source, done, length)
-                packed.append(Segment(buffer.owner, buffer.used - length, length))
+                owner = self._fill(source, done, length)
+                packed.append(Segment(owner, buffer.used - length, length))
                 with self._upload.lock:
-                    buffer.owner.uses += 1
+                    owner.uses += 1
                 done += length
             with self._upload.lock:
                 self.assembler.replace(index + more, packed)
@@ -178,9 +189,7 @@ class Intake:
         """Nothing of this is needed any more: the memory goes back."""
         for segment in self.assembler.clear():
             self._upload.drop(segment.owner)
-        if self._open_buffer is not None:
-            self._upload.drop(self._open_buffer.owner)
-            self._open_buffer = None
+        self._drop_open_buffer()
 
     @contextlib.contextmanager
     def failing_on_error(self) -> Iterator[None]:
