@@ -23,6 +23,7 @@ from .errors import (
     WriterClosedError,
 )
 from .objects import ObjectInfo, put_bytes, put_many, stat
+from .options import GetOptions, PutManyOptions, UploadOptions
 from .progress import Progress, ProgressEvent
 from .reader import get, get_into, get_many, get_range
 from .results import UploadInfo
@@ -39,6 +40,7 @@ __all__ = [
     "ConfigurationError",
     "CredentialsError",
     "ForkedError",
+    "GetOptions",
     "InvalidRangeError",
     "MultipartUploadConfig",
     "MultipartUploadSink",
@@ -49,6 +51,7 @@ __all__ = [
     "PreconditionFailedError",
     "Progress",
     "ProgressEvent",
+    "PutManyOptions",
     "ReservationError",
     "RetryPolicy",
     "S3Error",
@@ -59,6 +62,7 @@ __all__ = [
     "TransportError",
     "UnsupportedUriError",
     "UploadInfo",
+    "UploadOptions",
     "UploadSummary",
     "WriterClosedError",
     "abort_uploads",

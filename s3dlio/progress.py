@@ -3,8 +3,6 @@
 This module must never decide when to report: the writer and the reader do. It imports nothing of ours.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple, Protocol
 
 

@@ -1,7 +1,5 @@
 """What an upload has stored, as `close` returns it and `resume` finds it. Values only; it imports nothing of ours."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any

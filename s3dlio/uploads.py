@@ -3,8 +3,6 @@
 To go on with one, see `MultipartUploadWriter.resume`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,6 +15,7 @@ from ._s3.service import Service
 from ._s3.xml import ListedUpload
 from .config import check_seconds
 from .errors import S3dlioError, S3Error
+from .options import checks_names
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,7 @@ class UploadSummary:
     initiated: datetime | None
 
 
+@checks_names()
 def list_uploads(uri: str, *, client: ClientLike | None = None) -> list[UploadSummary]:
     """The uploads under way in a bucket (``s3://bucket``), or whose keys begin as `uri` says.
 
@@ -47,6 +47,7 @@ def list_uploads(uri: str, *, client: ClientLike | None = None) -> list[UploadSu
     return [_summary(location, one) for one in _listed(service_of(client), location)[0]]
 
 
+@checks_names()
 def abort_uploads(uri: str, *, older_than: timedelta | float, client: ClientLike | None = None) -> list[UploadSummary]:
     """Aborts the uploads `list_uploads` shows that were created more than `older_than` ago; returns those.
 
