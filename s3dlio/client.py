@@ -187,6 +187,7 @@ class Client:
         *,
         max_in_flight: int = 64,
         on_error: Literal["raise"] = "raise",
+        progress: Progress | None = None,
         **options: Unpack[GetOptions],
     ) -> list[tuple[str, BytesView]]: ...
 
@@ -197,6 +198,7 @@ class Client:
         *,
         max_in_flight: int = 64,
         on_error: Literal["return"],
+        progress: Progress | None = None,
         **options: Unpack[GetOptions],
     ) -> list[tuple[str, BytesView | Exception]]: ...
 
@@ -207,10 +209,13 @@ class Client:
         *,
         max_in_flight: int = 64,
         on_error: OnError = "raise",
+        progress: Progress | None = None,
         **options: Unpack[GetOptions],
     ) -> list[tuple[str, BytesView]] | list[tuple[str, BytesView | Exception]]:
         """Fetches many objects at once; see `s3dlio.get_many`."""
-        return reader.get_many(uris, max_in_flight=max_in_flight, on_error=on_error, client=self, **options)
+        return reader.get_many(
+            uris, max_in_flight=max_in_flight, on_error=on_error, progress=progress, client=self, **options
+        )
 
     @checks_names(UploadOptions, MultipartUploadConfig)
     def put_bytes(
@@ -227,6 +232,7 @@ class Client:
         max_in_flight: int = 64,
         on_error: Literal["raise"] = "raise",
         part_max_in_flight: int = 16,
+        progress: Progress | None = None,
         **options: Unpack[PutManyOptions],
     ) -> list[UploadInfo]: ...
 
@@ -238,6 +244,7 @@ class Client:
         max_in_flight: int = 64,
         on_error: Literal["return"],
         part_max_in_flight: int = 16,
+        progress: Progress | None = None,
         **options: Unpack[PutManyOptions],
     ) -> list[UploadInfo | Exception]: ...
 
@@ -249,6 +256,7 @@ class Client:
         max_in_flight: int = 64,
         on_error: OnError = "raise",
         part_max_in_flight: int = 16,
+        progress: Progress | None = None,
         **options: Unpack[PutManyOptions],
     ) -> list[UploadInfo] | list[UploadInfo | Exception]:
         """Stores many objects at once; see `s3dlio.put_many`."""
@@ -257,6 +265,7 @@ class Client:
             max_in_flight=max_in_flight,
             on_error=on_error,
             part_max_in_flight=part_max_in_flight,
+            progress=progress,
             client=self,
             **options,
         )

@@ -103,6 +103,7 @@ def put_many(
     max_in_flight: int = 64,
     on_error: Literal["raise"] = "raise",
     part_max_in_flight: int = 16,
+    progress: Progress | None = None,
     client: ClientLike | None = None,
     **options: Unpack[PutManyOptions],
 ) -> list[UploadInfo]: ...
@@ -115,6 +116,7 @@ def put_many(
     max_in_flight: int = 64,
     on_error: Literal["return"],
     part_max_in_flight: int = 16,
+    progress: Progress | None = None,
     client: ClientLike | None = None,
     **options: Unpack[PutManyOptions],
 ) -> list[UploadInfo | Exception]: ...
@@ -127,6 +129,7 @@ def put_many(
     max_in_flight: int = 64,
     on_error: OnError = "raise",
     part_max_in_flight: int = 16,
+    progress: Progress | None = None,
     client: ClientLike | None = None,
     **options: Unpack[PutManyOptions],
 ) -> list[UploadInfo] | list[UploadInfo | Exception]:
@@ -141,6 +144,7 @@ def put_many(
         max_in_flight: objects being stored at once (1 to 1024).
         on_error: ``"raise"`` ends everything at the first error; ``"return"`` puts the exception in the info's place.
         part_max_in_flight: parts of one large object being sent at once (1 to 1024).
+        progress: called with a `ProgressEvent` after each finished object.
         client: a `Client`; None for the default one, built from the environment.
         options: the other fields of `MultipartUploadConfig`, for all objects.
 
@@ -181,7 +185,8 @@ def put_many(
             scope.leave(upload)
 
     try:
-        return Batch(Puts(service_of(client), locations, views, config, put_large), limit, on_error == "return").run()
+        puts = Puts(service_of(client), locations, views, config, put_large)
+        return Batch(puts, limit, on_error == "return", progress).run()
     finally:
         for view in views:  # an error's frames may outlive the call
             with contextlib.suppress(BufferError):

@@ -182,6 +182,7 @@ def get_many(
     *,
     max_in_flight: int = 64,
     on_error: Literal["raise"] = "raise",
+    progress: Progress | None = None,
     client: ClientLike | None = None,
     **options: Unpack[GetOptions],
 ) -> list[tuple[str, BytesView]]: ...
@@ -193,6 +194,7 @@ def get_many(
     *,
     max_in_flight: int = 64,
     on_error: Literal["return"],
+    progress: Progress | None = None,
     client: ClientLike | None = None,
     **options: Unpack[GetOptions],
 ) -> list[tuple[str, BytesView | Exception]]: ...
@@ -204,6 +206,7 @@ def get_many(
     *,
     max_in_flight: int = 64,
     on_error: OnError = "raise",
+    progress: Progress | None = None,
     client: ClientLike | None = None,
     **options: Unpack[GetOptions],
 ) -> list[tuple[str, BytesView]] | list[tuple[str, BytesView | Exception]]:
@@ -215,6 +218,7 @@ def get_many(
         uris: ``s3://bucket/key`` each, duplicates allowed; all are checked before any request.
         max_in_flight: objects being fetched at once (1 to 1024).
         on_error: ``"raise"`` ends everything at the first error; ``"return"`` puts the exception in the view's place.
+        progress: called with a `ProgressEvent` after each finished object.
         client: a `Client`; None for the default one, built from the environment.
         options: see `GetOptions`.
 
@@ -243,7 +247,7 @@ def get_many(
     names = list(uris)
     service = service_of(client)
     gets = Gets(service, [parse_uri(uri) for uri in names], settings, service.verifies(verify))
-    return list(zip(names, Batch(gets, limit, on_error == "return").run(), strict=True))
+    return list(zip(names, Batch(gets, limit, on_error == "return", progress).run(), strict=True))
 
 
 def _settings(options: GetOptions) -> tuple[DownloadSettings, bool | None]:

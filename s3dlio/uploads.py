@@ -25,12 +25,12 @@ class UploadSummary:
     Attributes:
         uri: the object it would become.
         upload_id: names it, for `MultipartUploadWriter.resume`.
-        initiated: when it was created, aware; None where the store does not say.
+        started_at: when it was created, an aware datetime; None where the store reports none.
     """
 
     uri: str
     upload_id: str
-    initiated: datetime | None
+    started_at: datetime | None
 
 
 @checks_names()

@@ -39,7 +39,7 @@ def test_the_environment_turns_ranges_on(store: Any, monkeypatch: pytest.MonkeyP
     events: list[s3dlio.ProgressEvent] = []
     assert s3dlio.get(store.uri("object"), progress=events.append) == data
     assert [event.parts_done for event in events] == list(range(1, 9))
-    assert events[-1].bytes_done == events[-1].bytes_total == 2 * MIB
+    assert events[-1].bytes_done == events[-1].total_bytes == 2 * MIB
 
 
 @pytest.mark.parametrize(("offset", "length"), [(0, 10), (5, None), (990, 100), (0, None), (999, 1), (3, 0)])
