@@ -22,12 +22,12 @@ from .errors import (
     UnsupportedUriError,
     WriterClosedError,
 )
-from .objects import ObjectInfo, put_bytes, put_many, stat
+from .objects import put_bytes, put_many, stat
 from .options import GetOptions, PutManyOptions, UploadOptions
 from .progress import Progress, ProgressEvent
 from .reader import get, get_into, get_many, get_range
-from .results import UploadInfo
-from .uploads import UploadSummary, abort_uploads, list_uploads
+from .results import ObjectInfo, UploadInfo, UploadSummary
+from .uploads import abort_uploads, list_uploads
 from .writer import MultipartUploadSink, MultipartUploadWriter
 
 __version__ = "0.1.0"

@@ -24,7 +24,7 @@ from .options import (
     checks_names,
 )
 from .progress import Progress
-from .results import UploadInfo
+from .results import ObjectInfo, UploadInfo, UploadSummary
 from .writer import MultipartUploadSink, MultipartUploadWriter
 
 
@@ -271,16 +271,16 @@ class Client:
         )
 
     @checks_names()
-    def stat(self, uri: str, *, version_id: str | None = None) -> objects.ObjectInfo:
+    def stat(self, uri: str, *, version_id: str | None = None) -> ObjectInfo:
         """Asks what the store has under a URI; see `s3dlio.stat`."""
         return objects.stat(uri, version_id=version_id, client=self)
 
     @checks_names()
-    def list_uploads(self, uri: str) -> list[uploads.UploadSummary]:
+    def list_uploads(self, uri: str) -> list[UploadSummary]:
         """Lists the multipart uploads under way; see `s3dlio.list_uploads`."""
         return uploads.list_uploads(uri, client=self)
 
     @checks_names()
-    def abort_uploads(self, uri: str, *, older_than: timedelta | float) -> list[uploads.UploadSummary]:
+    def abort_uploads(self, uri: str, *, older_than: timedelta | float) -> list[UploadSummary]:
         """Aborts old multipart uploads; see `s3dlio.abort_uploads`."""
         return uploads.abort_uploads(uri, older_than=older_than, client=self)

@@ -4,9 +4,7 @@ Arguments are checked here, before any request; the writer and `batch` send the 
 """
 
 import contextlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any, Literal, Unpack, overload
 
 from ._memory.pool import flat_view
@@ -21,35 +19,8 @@ from ._values.timestamps import parse_timestamp
 from .config import MultipartUploadConfig, check_integer
 from .options import Buffer, OnError, PutManyOptions, UploadOptions, checks_names
 from .progress import Progress
-from .results import UploadInfo
+from .results import ObjectInfo, UploadInfo
 from .writer import MultipartUploadWriter
-
-
-@dataclass(frozen=True)
-class ObjectInfo:
-    """What the store reports about an object.
-
-    Attributes:
-        uri: ``s3://bucket/key``.
-        size: bytes; None where neither HeadObject nor a GetObject of the first byte reports it.
-        etag: without quotes, a weak one with its ``W/``; None where the store reports none that can be read.
-        last_modified: aware datetime in UTC, or None where the store reports none.
-        content_type: as stored, or None.
-        metadata: user metadata, names in lower case.
-        checksum: base64 of the full-object checksum, or None.
-        storage_class: None means STANDARD.
-        version_id: in a versioned bucket, else None.
-    """
-
-    uri: str
-    size: int | None
-    etag: str | None
-    last_modified: datetime | None
-    content_type: str | None
-    metadata: Mapping[str, str]
-    checksum: str | None
-    storage_class: str | None
-    version_id: str | None
 
 
 @checks_names(UploadOptions, MultipartUploadConfig)
@@ -260,6 +231,7 @@ def stat(uri: str, *, version_id: str | None = None, client: ClientLike | None =
         content_type=headers.get("content-type"),
         metadata={name.removeprefix(prefix): text for name, text in headers.items() if name.startswith(prefix)},
         checksum=None if checksum is None else checksum.value,
+        checksum_algorithm=None if checksum is None else checksum.algorithm.name,
         storage_class=headers.get("x-amz-storage-class"),
         version_id=operations.version_of(headers),
     )

@@ -3,7 +3,6 @@
 To go on with one, see `MultipartUploadWriter.resume`.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ._net.addresses import Location, format_uri, parse_uri
@@ -16,21 +15,7 @@ from ._s3.xml import ListedUpload
 from .config import check_seconds
 from .errors import S3dlioError, S3Error
 from .options import checks_names
-
-
-@dataclass(frozen=True)
-class UploadSummary:
-    """A multipart upload that is neither completed nor aborted.
-
-    Attributes:
-        uri: the object it would become.
-        upload_id: names it, for `MultipartUploadWriter.resume`.
-        started_at: when it was created, an aware datetime; None where the store reports none.
-    """
-
-    uri: str
-    upload_id: str
-    started_at: datetime | None
+from .results import UploadSummary
 
 
 @checks_names()

@@ -139,6 +139,10 @@ def test_stat_tells_what_the_store_has(store: Any) -> None:
     found = s3dlio.stat(store.uri("object"))
     assert (found.size, found.etag, found.checksum) == (5, info.etag, info.checksum)
     assert (found.metadata, found.content_type) == ({"a": "b"}, "text/x")
+    assert found.checksum_algorithm == info.checksum_algorithm == "crc64nvme"
+    assert (found["size"], found["uri"]) == (5, store.uri("object"))
+    with pytest.raises(KeyError, match="colour"):
+        found["colour"]
     assert found.last_modified is not None
     assert found.last_modified.tzinfo is not None
 

@@ -31,7 +31,9 @@ def download() -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     count: int = s3dlio.get_into("s3://bucket/key", place, offset=5, length=995)
     pairs = s3dlio.get_many(["s3://bucket/a", "s3://bucket/b"], max_in_flight=8)
     names: list[str] = [uri for uri, _ in pairs]
-    print(tail, count, names, len(view[10:20]))
+    first: int = view[0]
+    part: s3dlio.BytesView = view[10:20]
+    print(tail, count, names, first, len(part))
     return np.frombuffer(memoryview(view), np.float32)
 
 
