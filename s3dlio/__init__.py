@@ -22,11 +22,12 @@ from .errors import (
     UnsupportedUriError,
     WriterClosedError,
 )
-from .objects import ObjectInfo, put_bytes, put_many, stat
+from .objects import put_bytes, put_many, stat
+from .options import GetOptions, PutManyOptions, UploadOptions
 from .progress import Progress, ProgressEvent
 from .reader import get, get_into, get_many, get_range
-from .results import UploadInfo
-from .uploads import UploadSummary, abort_uploads, list_uploads
+from .results import ObjectInfo, UploadInfo, UploadSummary
+from .uploads import abort_uploads, list_uploads
 from .writer import MultipartUploadSink, MultipartUploadWriter
 
 __version__ = "0.1.0"
@@ -39,6 +40,7 @@ __all__ = [
     "ConfigurationError",
     "CredentialsError",
     "ForkedError",
+    "GetOptions",
     "InvalidRangeError",
     "MultipartUploadConfig",
     "MultipartUploadSink",
@@ -49,6 +51,7 @@ __all__ = [
     "PreconditionFailedError",
     "Progress",
     "ProgressEvent",
+    "PutManyOptions",
     "ReservationError",
     "RetryPolicy",
     "S3Error",
@@ -59,6 +62,7 @@ __all__ = [
     "TransportError",
     "UnsupportedUriError",
     "UploadInfo",
+    "UploadOptions",
     "UploadSummary",
     "WriterClosedError",
     "abort_uploads",

@@ -3,28 +3,37 @@
 It adds no behaviour of its own; each method passes itself on as `client`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Literal, Self, Unpack, overload
 
 from . import objects, reader, uploads
 from ._memory.bytes_view import BytesView
 from ._s3.service import Service
 from ._values.redaction import redacted
 from .config import ClientSettings, MultipartUploadConfig, RetryPolicy, Timeouts
-from .results import UploadInfo
+from .options import (
+    AddressingStyle,
+    Buffer,
+    Credentials,
+    GetOptions,
+    OnError,
+    PutManyOptions,
+    UploadOptions,
+    checks_names,
+)
+from .progress import Progress
+from .results import ObjectInfo, UploadInfo, UploadSummary
 from .writer import MultipartUploadSink, MultipartUploadWriter
 
 
 class Client:
-    """Settings of one store. What is None comes from the environment and botocore's chain.
+    """Settings of one store. A setting of None comes from the environment and botocore's chain.
 
-    It pickles and copies by what it was told, without connections and what it has learned. So credentials that were
-    given as a tuple travel with it; those that the environment, the shared files or a provider gave never do, and are
-    looked up where it arrives.
+    It pickles and copies by the settings it was given, without connections and what it has learned. So credentials that
+    were given as a tuple travel with it. Those that the environment, the shared files or a provider gave never do; they
+    are looked up where it arrives.
 
     Args:
         endpoint_url: ``https://host[:port]``; None for ``AWS_ENDPOINT_URL_S3``, ``AWS_ENDPOINT_URL``, the profile, AWS.
@@ -34,24 +43,32 @@ class Client:
         addressing_style: ``"path"``, ``"virtual"``, or ``"auto"``: the profile's, else virtual at Amazon's endpoints.
         verify: False accepts any TLS certificate, with a warning.
         ca_bundle: path of a PEM file, or of a directory of them, with the authorities to trust; ``~`` is one's home.
-        max_connections: a cap on connections to one host; None for no cap.
+        max_connections: upper bound on connections to one host; None for no bound.
         checksum_fallback: where the store clearly refuses a checksum algorithm, use the next of crc64nvme, crc32c,
             crc32, none; False raises the refusal instead.
-        timeouts: `Timeouts`, seconds without progress.
+        timeouts: `Timeouts`, seconds without progress; None for the defaults.
         retries: `RetryPolicy`; None for the default with as many attempts as ``AWS_MAX_ATTEMPTS`` or the profile says.
 
     Raises:
-        ConfigurationError: a value cannot be used.
+        ConfigurationError: a value cannot be used; it is a TypeError too where the value has the wrong type.
+
+    Example:
+        >>> retries = s3dlio.RetryPolicy(max_attempts=3)
+        >>> with s3dlio.Client(region="us-east-1", retries=retries) as client:
+        ...     info = client.put_bytes("s3://my-bucket/key", b"content")
+        ...     client.stat("s3://my-bucket/key").size
+        7
     """
 
+    @checks_names()
     def __init__(
         self,
         *,
         endpoint_url: str | None = None,
         region: str | None = None,
         profile: str | None = None,
-        credentials: Any = None,
-        addressing_style: str = "auto",
+        credentials: Credentials | None = None,
+        addressing_style: AddressingStyle = "auto",
         verify: bool = True,
         ca_bundle: str | None = None,
         max_connections: int | None = None,
@@ -69,7 +86,7 @@ class Client:
             ca_bundle=ca_bundle,
             max_connections=max_connections,
             checksum_fallback=checksum_fallback,
-            timeouts=timeouts or Timeouts(),
+            timeouts=Timeouts() if timeouts is None else timeouts,
             retries=retries,
         )
         self._service = Service(self._settings)
@@ -83,7 +100,7 @@ class Client:
 
     @property
     def service(self) -> Service:
-        """What runs this client's requests (internal)."""
+        """Runs this client's requests (internal)."""
         return self._service
 
     def close(self) -> None:
@@ -101,50 +118,169 @@ class Client:
     def __repr__(self) -> str:
         return redacted(f"Client(endpoint_url={self._settings.endpoint_url!r}, region={self._settings.region!r})")
 
-    def writer(self, uri: str, **options: Any) -> MultipartUploadWriter:
-        """A `MultipartUploadWriter` of the object `uri`."""
-        return MultipartUploadWriter.from_uri(uri, client=self, **options)
+    @checks_names(UploadOptions, MultipartUploadConfig)
+    def writer(
+        self, uri: str, *, progress: Progress | None = None, **options: Unpack[UploadOptions]
+    ) -> MultipartUploadWriter:
+        """Opens a `MultipartUploadWriter` of the object `uri`; see `MultipartUploadWriter.from_uri`."""
+        return MultipartUploadWriter.from_uri(uri, progress=progress, client=self, **options)
 
+    @checks_names()
     def sink(self, bucket: str, key: str, config: MultipartUploadConfig | None = None) -> MultipartUploadSink:
-        """A `MultipartUploadSink`."""
+        """Opens a `MultipartUploadSink`."""
         return MultipartUploadSink(bucket, key, config, client=self)
 
-    def get(self, uri: str, **options: Any) -> BytesView:
-        """See `s3dlio.get`."""
-        return reader.get(uri, client=self, **options)
+    @checks_names(UploadOptions, MultipartUploadConfig)
+    def resume(
+        self, uri: str, upload_id: str, *, progress: Progress | None = None, **options: Unpack[UploadOptions]
+    ) -> MultipartUploadWriter:
+        """Continues an upload that another writer left on the store; see `MultipartUploadWriter.resume`."""
+        return MultipartUploadWriter.resume(uri, upload_id, progress=progress, client=self, **options)
 
-    def get_range(self, uri: str, offset: int, length: int | None = None, **options: Any) -> BytesView:
-        """See `s3dlio.get_range`."""
-        return reader.get_range(uri, offset, length, client=self, **options)
+    @checks_names(GetOptions)
+    def get(
+        self,
+        uri: str,
+        *,
+        version_id: str | None = None,
+        progress: Progress | None = None,
+        **options: Unpack[GetOptions],
+    ) -> BytesView:
+        """Fetches a whole object; see `s3dlio.get`."""
+        return reader.get(uri, version_id=version_id, progress=progress, client=self, **options)
 
-    def get_into(self, uri: str, buffer: Any, **options: Any) -> int:
-        """See `s3dlio.get_into`."""
-        return reader.get_into(uri, buffer, client=self, **options)
+    @checks_names(GetOptions)
+    def get_range(
+        self,
+        uri: str,
+        offset: int,
+        length: int | None = None,
+        *,
+        version_id: str | None = None,
+        progress: Progress | None = None,
+        **options: Unpack[GetOptions],
+    ) -> BytesView:
+        """Fetches the bytes [offset, offset + length) of an object; see `s3dlio.get_range`."""
+        return reader.get_range(uri, offset, length, version_id=version_id, progress=progress, client=self, **options)
 
-    def get_many(self, uris: Sequence[str], **options: Any) -> list[tuple[str, Any]]:
-        """See `s3dlio.get_many`."""
-        return reader.get_many(uris, client=self, **options)
+    @checks_names(GetOptions)
+    def get_into(
+        self,
+        uri: str,
+        buffer: Buffer,
+        *,
+        offset: int = 0,
+        length: int | None = None,
+        version_id: str | None = None,
+        progress: Progress | None = None,
+        **options: Unpack[GetOptions],
+    ) -> int:
+        """Fetches bytes of an object into memory of the caller; see `s3dlio.get_into`."""
+        return reader.get_into(
+            uri, buffer, offset=offset, length=length, version_id=version_id, progress=progress, client=self, **options
+        )
 
-    def put_bytes(self, uri: str, data: Any, **options: Any) -> UploadInfo:
-        """See `s3dlio.put_bytes`."""
-        return objects.put_bytes(uri, data, client=self, **options)
+    @overload
+    def get_many(
+        self,
+        uris: Sequence[str],
+        *,
+        max_in_flight: int = 64,
+        on_error: Literal["raise"] = "raise",
+        progress: Progress | None = None,
+        **options: Unpack[GetOptions],
+    ) -> list[tuple[str, BytesView]]: ...
 
-    def put_many(self, items: Sequence[tuple[str, Any]], **options: Any) -> list[Any]:
-        """See `s3dlio.put_many`."""
-        return objects.put_many(items, client=self, **options)
+    @overload
+    def get_many(
+        self,
+        uris: Sequence[str],
+        *,
+        max_in_flight: int = 64,
+        on_error: Literal["return"],
+        progress: Progress | None = None,
+        **options: Unpack[GetOptions],
+    ) -> list[tuple[str, BytesView | Exception]]: ...
 
-    def resume(self, uri: str, upload_id: str, **options: Any) -> MultipartUploadWriter:
-        """See `MultipartUploadWriter.resume`."""
-        return MultipartUploadWriter.resume(uri, upload_id, client=self, **options)
+    @checks_names(GetOptions)
+    def get_many(
+        self,
+        uris: Sequence[str],
+        *,
+        max_in_flight: int = 64,
+        on_error: OnError = "raise",
+        progress: Progress | None = None,
+        **options: Unpack[GetOptions],
+    ) -> list[tuple[str, BytesView]] | list[tuple[str, BytesView | Exception]]:
+        """Fetches many objects at once; see `s3dlio.get_many`."""
+        return reader.get_many(
+            uris, max_in_flight=max_in_flight, on_error=on_error, progress=progress, client=self, **options
+        )
 
-    def list_uploads(self, uri: str) -> list[uploads.UploadSummary]:
-        """See `s3dlio.list_uploads`."""
+    @checks_names(UploadOptions, MultipartUploadConfig)
+    def put_bytes(
+        self, uri: str, data: Buffer, *, progress: Progress | None = None, **options: Unpack[UploadOptions]
+    ) -> UploadInfo:
+        """Stores a buffer as one object; see `s3dlio.put_bytes`."""
+        return objects.put_bytes(uri, data, progress=progress, client=self, **options)
+
+    @overload
+    def put_many(
+        self,
+        items: Sequence[tuple[str, Buffer]],
+        *,
+        max_in_flight: int = 64,
+        on_error: Literal["raise"] = "raise",
+        part_max_in_flight: int = 16,
+        progress: Progress | None = None,
+        **options: Unpack[PutManyOptions],
+    ) -> list[UploadInfo]: ...
+
+    @overload
+    def put_many(
+        self,
+        items: Sequence[tuple[str, Buffer]],
+        *,
+        max_in_flight: int = 64,
+        on_error: Literal["return"],
+        part_max_in_flight: int = 16,
+        progress: Progress | None = None,
+        **options: Unpack[PutManyOptions],
+    ) -> list[UploadInfo | Exception]: ...
+
+    @checks_names(PutManyOptions, MultipartUploadConfig)
+    def put_many(
+        self,
+        items: Sequence[tuple[str, Buffer]],
+        *,
+        max_in_flight: int = 64,
+        on_error: OnError = "raise",
+        part_max_in_flight: int = 16,
+        progress: Progress | None = None,
+        **options: Unpack[PutManyOptions],
+    ) -> list[UploadInfo] | list[UploadInfo | Exception]:
+        """Stores many objects at once; see `s3dlio.put_many`."""
+        return objects.put_many(
+            items,
+            max_in_flight=max_in_flight,
+            on_error=on_error,
+            part_max_in_flight=part_max_in_flight,
+            progress=progress,
+            client=self,
+            **options,
+        )
+
+    @checks_names()
+    def stat(self, uri: str, *, version_id: str | None = None) -> ObjectInfo:
+        """Asks what the store has under a URI; see `s3dlio.stat`."""
+        return objects.stat(uri, version_id=version_id, client=self)
+
+    @checks_names()
+    def list_uploads(self, uri: str) -> list[UploadSummary]:
+        """Lists the multipart uploads under way; see `s3dlio.list_uploads`."""
         return uploads.list_uploads(uri, client=self)
 
-    def abort_uploads(self, uri: str, *, older_than: timedelta | float) -> list[uploads.UploadSummary]:
-        """See `s3dlio.abort_uploads`."""
+    @checks_names()
+    def abort_uploads(self, uri: str, *, older_than: timedelta | float) -> list[UploadSummary]:
+        """Aborts old multipart uploads; see `s3dlio.abort_uploads`."""
         return uploads.abort_uploads(uri, older_than=older_than, client=self)
-
-    def stat(self, uri: str, *, version_id: str | None = None) -> objects.ObjectInfo:
-        """See `s3dlio.stat`."""
-        return objects.stat(uri, version_id=version_id, client=self)

@@ -4,18 +4,17 @@ It never opens a connection and never imports botocore (which reads its own vari
 `credentials`). Every floor above takes its numbers from here.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from ._values.entity_tags import parse_entity_tag
 from ._values.redaction import redacted
-from .errors import ConfigurationError
+from .errors import ConfigurationError, OptionTypeError
+from .options import AddressingStyle, Checksum, Credentials, checks_fields
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -39,7 +38,7 @@ class DefaultChecksum(str):
     __slots__ = ()
 
 
-DEFAULT_CHECKSUM = DefaultChecksum("crc64nvme")
+DEFAULT_CHECKSUM: Any = DefaultChecksum("crc64nvme")
 
 
 class Variable(NamedTuple):
@@ -221,7 +220,7 @@ def check_integer(name: str, value: Any, low: int, high: int, unit: str, remedy:
     """`value` as int, or a `ConfigurationError` that names argument, value and range."""
     hint = f"; {remedy}" if remedy else ""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise ConfigurationError(f"{name}={value!r} is not a whole number of {unit}{hint}")
+        raise OptionTypeError(f"{name}={value!r} is not a whole number of {unit}{hint}")
     number: int = value.__index__()
     if not low <= number <= high:
         raise ConfigurationError(f"{name}={number} is outside {low} to {high} {unit}{hint}")
@@ -230,7 +229,9 @@ def check_integer(name: str, value: Any, low: int, high: int, unit: str, remedy:
 
 def check_seconds(name: str, value: Any) -> float:
     """`value` as a positive, finite number of seconds."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise OptionTypeError(f"{name}={value!r} is not a number of seconds")
+    if not math.isfinite(value) or value <= 0:
         raise ConfigurationError(f"{name}={value!r} is not a positive number of seconds")
     return float(value)
 
@@ -238,7 +239,7 @@ def check_seconds(name: str, value: Any) -> float:
 def check_header_text(name: str, value: Any) -> str:
     """`value` as text that may stand in an HTTP header (RFC 9110, section 5.5), or an error before any byte moves."""
     if not isinstance(value, str):
-        raise ConfigurationError(f"{name}={value!r} is not a str")
+        raise OptionTypeError(f"{name}={value!r} is not a str")
     if any(ord(c) < 32 or ord(c) == 127 for c in value):
         raise ConfigurationError(f"{name}={value!r} holds a control character; remove CR, LF and the like")
     try:
@@ -252,7 +253,7 @@ def check_header_text(name: str, value: Any) -> str:
 
 def _check_mapping(name: str, value: Any) -> dict[str, str]:
     if not isinstance(value, Mapping):
-        raise ConfigurationError(f"{name}={value!r} is not a mapping of str to str")
+        raise OptionTypeError(f"{name}={value!r} is not a mapping of str to str")
     return {str(k): v for k, v in value.items()}
 
 
@@ -283,6 +284,7 @@ def check_tags(value: Any) -> dict[str, str]:
     return tags
 
 
+@checks_fields
 @dataclass(frozen=True)
 class Timeouts:
     """Deadlines in seconds, each for one step without progress and none for a whole transfer.
@@ -304,6 +306,7 @@ class Timeouts:
             object.__setattr__(self, one.name, check_seconds(f"timeouts.{one.name}", getattr(self, one.name)))
 
 
+@checks_fields
 @dataclass(frozen=True)
 class RetryPolicy:
     """How often and how patiently a request is sent again.
@@ -334,8 +337,10 @@ class RetryPolicy:
         object.__setattr__(self, "max_delay", check_seconds("retries.max_delay", self.max_delay))
         if self.deadline is not None:
             object.__setattr__(self, "deadline", check_seconds("retries.deadline", self.deadline))
-        if isinstance(self.hedge, bool) or not isinstance(self.hedge, int | float) or not 0 <= self.hedge <= 1:
-            raise ConfigurationError(f"retries.hedge={self.hedge!r} is not a share from 0 to 1")
+        if isinstance(self.hedge, bool) or not isinstance(self.hedge, int | float):
+            raise OptionTypeError(f"retries.hedge={self.hedge!r} is not a number from 0 to 1")
+        if not 0 <= self.hedge <= 1:
+            raise ConfigurationError(f"retries.hedge={self.hedge!r} is outside 0 to 1")
         check_integer("retries.quota", self.quota, 1, 1_000_000, "tokens")
 
 
@@ -349,8 +354,8 @@ class ClientSettings:
     endpoint_url: str | None = None
     region: str | None = None
     profile: str | None = None
-    credentials: Any = field(default=None, repr=False)
-    addressing_style: str = "auto"
+    credentials: Credentials | None = field(default=None, repr=False)
+    addressing_style: AddressingStyle = "auto"
     verify: bool = True
     ca_bundle: str | None = None
     max_connections: int | None = None
@@ -369,11 +374,18 @@ class ClientSettings:
 
     def __post_init__(self) -> None:
         if self.addressing_style not in ("auto", "path", "virtual"):
-            raise ConfigurationError(f"addressing_style={self.addressing_style!r}: expected auto, path or virtual")
+            kind = ConfigurationError if isinstance(self.addressing_style, str) else OptionTypeError
+            raise kind(f"addressing_style={self.addressing_style!r}: expected 'auto', 'path' or 'virtual'")
         if not isinstance(self.verify, bool):
-            raise ConfigurationError(f"verify={self.verify!r}: expected True or False; give a CA file as ca_bundle")
+            raise OptionTypeError(f"verify={self.verify!r} is not True or False; give a CA file as ca_bundle")
         if not isinstance(self.checksum_fallback, bool):
-            raise ConfigurationError(f"checksum_fallback={self.checksum_fallback!r} is not True or False")
+            raise OptionTypeError(f"checksum_fallback={self.checksum_fallback!r} is not True or False")
+        if not isinstance(self.timeouts, Timeouts):
+            raise OptionTypeError(f"timeouts={self.timeouts!r} is not a Timeouts; give for example Timeouts(idle=30)")
+        if self.retries is not None and not isinstance(self.retries, RetryPolicy):
+            raise OptionTypeError(
+                f"retries={self.retries!r} is not a RetryPolicy; give for example RetryPolicy(max_attempts=3)"
+            )
         for name in ("endpoint_url", "region", "profile", "ca_bundle"):
             value = getattr(self, name)
             if value is not None:
@@ -386,7 +398,7 @@ class ClientSettings:
         if given is None or given == "anonymous":
             return
         if not (isinstance(given, tuple) and len(given) in (2, 3) and all(isinstance(c, str | None) for c in given)):
-            raise ConfigurationError(
+            raise OptionTypeError(
                 "credentials: expected None, 'anonymous' or a tuple (access key, secret key[, session token])"
             )
 
@@ -407,7 +419,7 @@ class DownloadSettings:
         range_threshold: int | None = None,
         range_concurrency: int | None = None,
         chunk_size: int | None = None,
-    ) -> DownloadSettings:
+    ) -> Self:
         """Keywords first, then the four ``S3DLIO_*`` variables as they are now, then the defaults.
 
         A variable whose keyword is given is not even looked at.
@@ -417,7 +429,7 @@ class DownloadSettings:
         elif isinstance(range_optimization, bool):
             optimization = range_optimization
         else:
-            raise ConfigurationError(f"range_optimization={range_optimization!r} is not True or False")
+            raise OptionTypeError(f"range_optimization={range_optimization!r} is not True or False")
         if range_threshold is None:
             threshold_mb = _read_integer("S3DLIO_RANGE_THRESHOLD_MB", 0, MAX_OBJECT_SIZE // MIB)
             threshold = 64 * MIB if threshold_mb is None else threshold_mb * MIB
@@ -434,6 +446,7 @@ class DownloadSettings:
         return cls(optimization, threshold, concurrency, chunk)
 
 
+@checks_fields
 @dataclass(frozen=True)
 class MultipartUploadConfig:
     """Settings of one multipart upload, validated when made.
@@ -476,7 +489,7 @@ class MultipartUploadConfig:
     acl: str | None = None
     if_none_match: str | None = None
     if_match: str | None = None
-    checksum: str | None = DEFAULT_CHECKSUM
+    checksum: Checksum | None = DEFAULT_CHECKSUM
     grow_part_size: bool = True
     expected_size: int | None = None
     abort_on_failure: bool = True
@@ -488,7 +501,7 @@ class MultipartUploadConfig:
         check_integer("max_in_flight", self.max_in_flight, 1, 1024, "parts")
         for name in ("abort_on_drop", "grow_part_size", "abort_on_failure"):
             if not isinstance(getattr(self, name), bool):
-                raise ConfigurationError(f"{name}={getattr(self, name)!r} is not True or False")
+                raise OptionTypeError(f"{name}={getattr(self, name)!r} is not True or False")
         if self.expected_size is not None:
             expected = check_integer("expected_size", self.expected_size, 0, MAX_OBJECT_SIZE, "bytes")
             needed = -(-expected // MAX_PARTS)
@@ -499,7 +512,8 @@ class MultipartUploadConfig:
         check_object_headers(self)
         if self.checksum is not None and self.checksum not in CHECKSUM_ALGORITHMS:
             allowed = ", ".join(CHECKSUM_ALGORITHMS)
-            raise ConfigurationError(f"checksum={self.checksum!r}: expected one of {allowed}, or None")
+            kind = ConfigurationError if isinstance(self.checksum, str) else OptionTypeError
+            raise kind(f"checksum={self.checksum!r}: expected one of {allowed}, or None")
 
 
 HEADER_FIELDS = {
@@ -524,7 +538,7 @@ def check_object_headers(config: MultipartUploadConfig) -> None:
         object.__setattr__(config, "metadata", check_metadata(config.metadata))
     if config.tags is not None:
         object.__setattr__(config, "tags", check_tags(config.tags))
-    if config.if_none_match is not None and config.if_none_match != "*":
+    if config.if_none_match is not None and check_header_text("if_none_match", config.if_none_match) != "*":
         raise ConfigurationError(f'if_none_match={config.if_none_match!r}: S3 knows only "*"')
     if config.if_match is not None:
         tag = parse_entity_tag(check_header_text("if_match", config.if_match))

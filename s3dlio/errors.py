@@ -7,6 +7,7 @@ What goes into a message is an operation, a place and what the store answered.
 
     S3dlioError
     ├── ConfigurationError (ValueError)
+    │   └── OptionTypeError (TypeError), not exported
     ├── CredentialsError
     ├── UnsupportedUriError (ValueError)
     ├── ReservationError
@@ -84,6 +85,10 @@ def _that_travels(cause: BaseException | None) -> BaseException | None:
 
 class ConfigurationError(S3dlioError, ValueError):
     """A setting, environment variable or configuration file holds a value that cannot be used."""
+
+
+class OptionTypeError(ConfigurationError, TypeError):
+    """An option has a value of the wrong type."""
 
 
 class CredentialsError(S3dlioError):

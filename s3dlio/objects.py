@@ -1,12 +1,11 @@
-"""Whole objects and questions about them: `put_bytes`, `put_many` and `stat`."""
+"""Whole objects: `put_bytes` and `put_many` store them, `stat` says what the store knows about one.
 
-from __future__ import annotations
+Arguments are checked here, before any request; the writer and `batch` send the bytes.
+"""
 
 import contextlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal, Unpack, overload
 
 from ._memory.pool import flat_view
 from ._net.addresses import format_uri, parse_uri
@@ -17,51 +16,49 @@ from ._s3.requests import CancelScope
 from ._transfer.batch import Batch, Puts
 from ._values.entity_tags import parse_entity_tag
 from ._values.timestamps import parse_timestamp
-from .config import check_integer
+from .config import MultipartUploadConfig, check_integer
+from .options import Buffer, OnError, PutManyOptions, UploadOptions, checks_names
 from .progress import Progress
-from .results import UploadInfo
-from .writer import MultipartUploadWriter, make_config
+from .results import ObjectInfo, UploadInfo
+from .writer import MultipartUploadWriter
 
 
-@dataclass(frozen=True)
-class ObjectInfo:
-    """What the store says about an object.
-
-    Attributes:
-        uri: ``s3://bucket/key``.
-        size: bytes; None where neither HeadObject nor a GetObject of the first byte tells.
-        etag: without quotes, a weak one with its ``W/``; None where the store tells none that can be read.
-        last_modified: aware datetime in UTC, or None where the store does not say.
-        content_type: as stored, or None.
-        metadata: user metadata, names in lower case.
-        checksum: base64 of the full-object checksum, or None.
-        storage_class: None means STANDARD.
-        version_id: in a versioned bucket, else None.
-    """
-
-    uri: str
-    size: int | None
-    etag: str | None
-    last_modified: datetime | None
-    content_type: str | None
-    metadata: Mapping[str, str]
-    checksum: str | None
-    storage_class: str | None
-    version_id: str | None
-
-
+@checks_names(UploadOptions, MultipartUploadConfig)
 def put_bytes(
-    uri: str, data: Any, *, progress: Progress | None = None, client: ClientLike | None = None, **options: Any
+    uri: str,
+    data: Buffer,
+    *,
+    progress: Progress | None = None,
+    client: ClientLike | None = None,
+    **options: Unpack[UploadOptions],
 ) -> UploadInfo:
-    """Stores `data` (any C-contiguous buffer) as one object and returns what the store has.
+    """Stores a buffer as one object, without copying it.
 
-    The options are the fields of `MultipartUploadConfig`; what fits one part is one PutObject, the rest
-    goes up in parallel parts, without a copy in either case.
+    What fits one part is sent by one PutObject; the rest goes up in parallel parts.
+
+    Args:
+        uri: ``s3://bucket/key``.
+        data: any C-contiguous buffer, of any format and shape; do not change it before the call returns.
+        progress: called with a `ProgressEvent` for each stored part.
+        client: a `Client`; None for the default one, built from the environment.
+        options: the fields of `MultipartUploadConfig`.
+
+    Returns:
+        What the store has, as an `UploadInfo`.
 
     Raises:
-        TypeError, ValueError: `data` is no contiguous buffer in host memory, or its bytes are not its value (objects,
-            pointers, masked arrays); the message names the remedy.
-        S3Error, TransportError: the store refused or could not be reached.
+        TypeError, ValueError: `data` is not a contiguous buffer in host memory, or its bytes are not its value
+            (objects, pointers, masked arrays); the message names the remedy.
+        ConfigurationError: an option is out of its range.
+        PreconditionFailedError: `if_match` or `if_none_match` did not hold.
+        S3Error, TransportError: the store refused, or could not be reached.
+
+    Example:
+        >>> info = s3dlio.put_bytes("s3://my-bucket/greeting", b"hello, world", content_type="text/plain")
+        >>> info.total_bytes, info.parts, info.checksum_algorithm
+        (12, 1, 'crc64nvme')
+
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
     """
     view = flat_view(data)
     writer = MultipartUploadWriter.from_uri(uri, progress=progress, client=client, **options)
@@ -70,40 +67,88 @@ def put_bytes(
     return writer.close()
 
 
+@overload
 def put_many(
-    items: Sequence[tuple[str, Any]],
+    items: Sequence[tuple[str, Buffer]],
     *,
     max_in_flight: int = 64,
-    on_error: Literal["raise", "return"] = "raise",
+    on_error: Literal["raise"] = "raise",
+    part_max_in_flight: int = 16,
+    progress: Progress | None = None,
     client: ClientLike | None = None,
-    **options: Any,
-) -> list[Any]:
-    """Stores many objects: an `UploadInfo` for each (uri, data), in the order given.
+    **options: Unpack[PutManyOptions],
+) -> list[UploadInfo]: ...
 
-    All data are borrowed until it returns. What fits one part is one PutObject, sent in series with others; the rest
-    goes up in parallel parts. Where a URI stands twice, either of its data may be what the store has in the end.
+
+@overload
+def put_many(
+    items: Sequence[tuple[str, Buffer]],
+    *,
+    max_in_flight: int = 64,
+    on_error: Literal["return"],
+    part_max_in_flight: int = 16,
+    progress: Progress | None = None,
+    client: ClientLike | None = None,
+    **options: Unpack[PutManyOptions],
+) -> list[UploadInfo | Exception]: ...
+
+
+@checks_names(PutManyOptions, MultipartUploadConfig)
+def put_many(
+    items: Sequence[tuple[str, Buffer]],
+    *,
+    max_in_flight: int = 64,
+    on_error: OnError = "raise",
+    part_max_in_flight: int = 16,
+    progress: Progress | None = None,
+    client: ClientLike | None = None,
+    **options: Unpack[PutManyOptions],
+) -> list[UploadInfo] | list[UploadInfo | Exception]:
+    """Stores many objects at once, without copying them.
+
+    What fits one part is sent by one PutObject; a larger object goes up in parallel parts. Where a URI is given twice,
+    the store may end up with either of its data.
 
     Args:
-        items: ``s3://bucket/key`` and any C-contiguous buffer each; all are checked before any request.
+        items: pairs of ``s3://bucket/key`` and any C-contiguous buffer; all are checked before any request. Do not
+            change the buffers before the call returns.
         max_in_flight: objects being stored at once (1 to 1024).
         on_error: ``"raise"`` ends everything at the first error; ``"return"`` puts the exception in the info's place.
-        options: the fields of `MultipartUploadConfig`, for all of them.
+        part_max_in_flight: parts of one large object being sent at once (1 to 1024).
+        progress: called with a `ProgressEvent` after each finished object.
+        client: a `Client`; None for the default one, built from the environment.
+        options: the other fields of `MultipartUploadConfig`, for all objects.
+
+    Returns:
+        An `UploadInfo` for each item, in the order given.
 
     Raises:
-        TypeError, ValueError: an item is no pair, or its data no contiguous buffer in host memory, or not its value's
-            bytes (objects, pointers, masked arrays).
-        S3Error, TransportError: the store refused or could not be reached; objects before it may be stored.
+        TypeError, ValueError: an item is not a pair, or its data is not a contiguous buffer in host memory, or its
+            bytes are not its value (objects, pointers, masked arrays).
+        ConfigurationError: an option is out of its range.
+        S3Error, TransportError: the store refused, or could not be reached; some objects may be stored.
+
+    Example:
+        >>> infos = s3dlio.put_many([("s3://my-bucket/a", b"first"), ("s3://my-bucket/b", b"second")])
+        >>> [info.total_bytes for info in infos]
+        [5, 6]
+
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
     """
     if on_error not in ("raise", "return"):
         raise ValueError(f"on_error={on_error!r}: expected 'raise' or 'return'")
     limit = check_integer("max_in_flight", max_in_flight, 1, 1024, "objects")
-    config = make_config(options)
+    check_integer("part_max_in_flight", part_max_in_flight, 1, 1024, "parts")
+    config = MultipartUploadConfig(max_in_flight=part_max_in_flight, **options)
     pairs = [_pair(item, index) for index, item in enumerate(items)]
     locations = [parse_uri(uri) for uri, _ in pairs]
     views = [flat_view(data, f"items[{index}]") for index, (_, data) in enumerate(pairs)]
 
     def put_large(index: int, scope: CancelScope) -> UploadInfo:
-        upload = _Upload(MultipartUploadWriter.from_uri(pairs[index][0], client=client, **options))
+        writer = MultipartUploadWriter.from_uri(
+            pairs[index][0], client=client, max_in_flight=part_max_in_flight, **options
+        )
+        upload = _Upload(writer)
         scope.enter(upload)
         try:
             return upload.run(views[index])
@@ -111,20 +156,21 @@ def put_many(
             scope.leave(upload)
 
     try:
-        return Batch(Puts(service_of(client), locations, views, config, put_large), limit, on_error == "return").run()
+        puts = Puts(service_of(client), locations, views, config, put_large)
+        return Batch(puts, limit, on_error == "return", progress).run()
     finally:
         for view in views:  # an error's frames may outlive the call
             with contextlib.suppress(BufferError):
                 view.release()
 
 
-# Seconds that an upload's cancelled parts are waited for, which end at once: only a CreateMultipartUpload under way
-# takes longer, and after that nothing reads the caller's memory any more.
+# Seconds to wait for the cancelled parts of an upload. They end at once; only a CreateMultipartUpload that is under way
+# takes longer, and nothing reads the caller's memory after it.
 LONGEST_JOIN = 0.1
 
 
 class _Upload:
-    """An upload in parts, as a `CancelScope` ends it."""
+    """An upload in parts that a `CancelScope` can end."""
 
     def __init__(self, writer: MultipartUploadWriter) -> None:
         self._writer = writer
@@ -148,15 +194,30 @@ class _Upload:
 
 def _pair(item: Any, index: int) -> tuple[str, Any]:
     if not isinstance(item, tuple | list) or len(item) != 2:
-        raise TypeError(f"items[{index}] is no (uri, data) pair")
+        raise TypeError(f"items[{index}] is not a (uri, data) pair")
     return item[0], item[1]
 
 
+@checks_names()
 def stat(uri: str, *, version_id: str | None = None, client: ClientLike | None = None) -> ObjectInfo:
-    """What the store says about an object (HeadObject). What it does not say, or what cannot be read, is None.
+    """Asks what the store has under a URI. What it does not report, or what cannot be read, is None.
+
+    Args:
+        uri: ``s3://bucket/key``.
+        version_id: a version other than the current one.
+        client: a `Client`; None for the default one, built from the environment.
 
     Raises:
-        NotFoundError: there is no such object.
+        NotFoundError: there is no such object, bucket or version.
+        S3Error, TransportError: the store refused, or could not be reached.
+
+    Example:
+        >>> info = s3dlio.put_bytes("s3://my-bucket/greeting", b"hello", metadata={"language": "en"})
+        >>> found = s3dlio.stat("s3://my-bucket/greeting")
+        >>> found.size, found.etag == info.etag, found.metadata["language"]
+        (5, True, 'en')
+
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
     """
     location = parse_uri(uri)
     headers, size = operations.head_with_size(service_of(client), location, version_id=version_id)
@@ -170,6 +231,7 @@ def stat(uri: str, *, version_id: str | None = None, client: ClientLike | None =
         content_type=headers.get("content-type"),
         metadata={name.removeprefix(prefix): text for name, text in headers.items() if name.startswith(prefix)},
         checksum=None if checksum is None else checksum.value,
+        checksum_algorithm=None if checksum is None else checksum.algorithm.name,
         storage_class=headers.get("x-amz-storage-class"),
         version_id=operations.version_of(headers),
     )

@@ -3,8 +3,6 @@
 This module must never decide when to report: the writer and the reader do. It imports nothing of ours.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple, Protocol
 
 
@@ -13,16 +11,16 @@ class ProgressEvent(NamedTuple):
 
     Attributes:
         operation: ``"upload"`` or ``"download"``.
-        uri: the object, as ``s3://bucket/key``.
-        bytes_done: payload bytes that have safely arrived, counted once even if they were re-sent.
-        bytes_total: payload bytes expected, or None while that is unknown.
-        parts_done: parts (upload) or ranges (download) that are finished.
+        uri: the object, as ``s3://bucket/key``; of many objects the one that has just been finished.
+        bytes_done: payload bytes that have safely arrived, counted once even if they were sent again.
+        total_bytes: payload bytes expected, or None while that is unknown.
+        parts_done: parts (upload), ranges (download) or objects (`get_many`, `put_many`) that are finished.
     """
 
     operation: str
     uri: str
     bytes_done: int
-    bytes_total: int | None
+    total_bytes: int | None
     parts_done: int
 
 

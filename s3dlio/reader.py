@@ -1,12 +1,10 @@
 """`get`, `get_range`, `get_into` and `get_many`: whole objects, parts of one, and many at once.
 
-Arguments are checked here, before any request; the bytes are `download`'s business.
+Arguments are checked here, before any request; `download` and `batch` fetch the bytes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal, Unpack, overload
 
 from ._memory.bytes_view import BytesView
 from ._memory.pool import flat_view
@@ -15,41 +13,46 @@ from ._s3.default import ClientLike, service_of
 from ._transfer.batch import Batch, Gets
 from ._transfer.download import Download
 from .config import MAX_OBJECT_SIZE, DownloadSettings, check_integer
+from .options import Buffer, GetOptions, OnError, checks_names
 from .progress import Progress
 
 
+@checks_names(GetOptions)
 def get(
     uri: str,
     *,
     version_id: str | None = None,
     progress: Progress | None = None,
-    verify: bool | None = None,
-    range_optimization: bool | None = None,
-    range_threshold: int | None = None,
-    range_concurrency: int | None = None,
-    chunk_size: int | None = None,
     client: ClientLike | None = None,
+    **options: Unpack[GetOptions],
 ) -> BytesView:
-    """The whole object as a `BytesView` of pooled memory.
+    """Fetches a whole object into pooled memory.
 
     Args:
         uri: ``s3://bucket/key``.
         version_id: a version other than the current one.
         progress: called with a `ProgressEvent` after each finished range.
-        verify: compare with the full-object checksum where the store reports one; None does, unless
-            ``AWS_RESPONSE_CHECKSUM_VALIDATION`` is ``when_required``.
-        range_optimization: parallel ranges for large objects; None follows ``S3DLIO_ENABLE_RANGE_OPTIMIZATION``.
-        range_threshold: bytes from which ranges are used; None follows ``S3DLIO_RANGE_THRESHOLD_MB``.
-        range_concurrency: ranges in flight; None follows ``S3DLIO_RANGE_CONCURRENCY``.
-        chunk_size: bytes of one range; None follows ``S3DLIO_CHUNK_SIZE``.
-        client: a `Client`; None for the default one.
+        client: a `Client`; None for the default one, built from the environment.
+        options: see `GetOptions`.
+
+    Returns:
+        A read-only `BytesView`; its memory returns to the pool with the last view of it.
 
     Raises:
-        NotFoundError, S3Error, TransportError: the object could not be read.
-        ObjectChangedError: it was replaced meanwhile.
-        ChecksumMismatchError: its bytes are not what the store says they are.
+        NotFoundError: there is no such object, bucket or version.
+        ObjectChangedError: the object was replaced during the download.
+        ChecksumMismatchError: the bytes do not have the checksum that the store reports.
+        S3Error, TransportError: the store refused, or could not be reached.
+
+    Example:
+        >>> info = s3dlio.put_bytes("s3://my-bucket/greeting", b"hello, world")
+        >>> view = s3dlio.get("s3://my-bucket/greeting")
+        >>> len(view), bytes(view[:5])
+        (12, b'hello')
+
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
     """
-    settings = DownloadSettings.resolve(range_optimization, range_threshold, range_concurrency, chunk_size)
+    settings, verify = _settings(options)
     service = service_of(client)
     download = Download(
         service, parse_uri(uri), settings, version_id=version_id, progress=progress, verify=service.verifies(verify)
@@ -58,60 +61,103 @@ def get(
     return download.view()
 
 
+@checks_names(GetOptions)
 def get_range(
     uri: str,
     offset: int,
     length: int | None = None,
     *,
     version_id: str | None = None,
-    range_optimization: bool | None = None,
-    range_threshold: int | None = None,
-    range_concurrency: int | None = None,
-    chunk_size: int | None = None,
+    progress: Progress | None = None,
     client: ClientLike | None = None,
+    **options: Unpack[GetOptions],
 ) -> BytesView:
-    """The bytes [offset, offset + length) of the object; fewer where it ends before, None for "to its end".
+    """Fetches the bytes [offset, offset + length) of an object.
+
+    Args:
+        uri: ``s3://bucket/key``.
+        offset: first byte, from 0.
+        length: number of bytes; None for all up to the end. With 0 no request is sent.
+        version_id: a version other than the current one.
+        progress: called with a `ProgressEvent` after each finished range.
+        client: a `Client`; None for the default one, built from the environment.
+        options: see `GetOptions`. Only with `offset` 0 and `length` None is there a checksum to `verify`.
+
+    Returns:
+        A read-only `BytesView`, shorter than `length` where the object ends before.
 
     Raises:
         InvalidRangeError: `offset` is at or past the end (offset 0 of an empty object gives an empty view).
         ConfigurationError: `offset` or `length` is negative or not a whole number.
+        NotFoundError, ObjectChangedError, S3Error, TransportError: as for `get`.
+
+    Example:
+        >>> info = s3dlio.put_bytes("s3://my-bucket/digits", b"0123456789")
+        >>> bytes(s3dlio.get_range("s3://my-bucket/digits", 2, 3))
+        b'234'
+        >>> bytes(s3dlio.get_range("s3://my-bucket/digits", 8))
+        b'89'
+
+    Source: https://www.rfc-editor.org/rfc/rfc9110#section-14
     """
     location = parse_uri(uri)
     start = check_integer("offset", offset, 0, MAX_OBJECT_SIZE, "bytes")
     count = None if length is None else check_integer("length", length, 0, MAX_OBJECT_SIZE, "bytes")
-    settings = DownloadSettings.resolve(range_optimization, range_threshold, range_concurrency, chunk_size)
+    settings, verify = _settings(options)
     if count == 0:
         return BytesView(b"")
+    service = service_of(client)
     download = Download(
-        service_of(client), location, settings, start=start, length=count, version_id=version_id, verify=False
-    )
+        service, location, settings, start=start, length=count, version_id=version_id,
+        verify=service.verifies(verify), progress=progress,
+    )  # fmt: skip
     download.run()
     return download.view()
 
 
+@checks_names(GetOptions)
 def get_into(
     uri: str,
-    buffer: Any,
+    buffer: Buffer,
     *,
     offset: int = 0,
     length: int | None = None,
     version_id: str | None = None,
     progress: Progress | None = None,
-    verify: bool | None = None,
-    range_optimization: bool | None = None,
-    range_threshold: int | None = None,
-    range_concurrency: int | None = None,
-    chunk_size: int | None = None,
     client: ClientLike | None = None,
+    **options: Unpack[GetOptions],
 ) -> int:
-    """Fetches the object's bytes [offset, offset + length) into ``buffer[0:]`` and returns their number.
+    """Fetches the bytes [offset, offset + length) of an object into memory of the caller.
 
-    `buffer` is any writable C-contiguous memory. After an error its contents are undefined.
+    Args:
+        uri: ``s3://bucket/key``.
+        buffer: writable C-contiguous memory of any format and shape, such as a NumPy array; it is filled from its
+            first byte. After an error its contents are undefined.
+        offset: first byte of the object, from 0.
+        length: number of bytes; None for all up to the end.
+        version_id: a version other than the current one.
+        progress: called with a `ProgressEvent` after each finished range.
+        client: a `Client`; None for the default one, built from the environment.
+        options: see `GetOptions`.
+
+    Returns:
+        The number of bytes fetched.
 
     Raises:
-        TypeError: the buffer is one of objects or pointers, or a masked array.
-        ValueError: the buffer is read-only, not contiguous, or shorter than what was asked for.
+        TypeError: the buffer holds objects or pointers, or is a masked array.
+        ValueError: the buffer is read-only, not contiguous, or too short.
         InvalidRangeError: `offset` is at or past the end.
+        NotFoundError, ObjectChangedError, ChecksumMismatchError, S3Error, TransportError: as for `get`.
+
+    Example:
+        >>> info = s3dlio.put_bytes("s3://my-bucket/digits", b"0123456789")
+        >>> memory = bytearray(4)
+        >>> s3dlio.get_into("s3://my-bucket/digits", memory, offset=6)
+        4
+        >>> memory
+        bytearray(b'6789')
+
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
     """
     location = parse_uri(uri)
     start = check_integer("offset", offset, 0, MAX_OBJECT_SIZE, "bytes")
@@ -119,7 +165,7 @@ def get_into(
     destination = flat_view(buffer, "buffer", writable=True)
     if count is not None and count > len(destination):
         raise ValueError(f"buffer holds {len(destination)} bytes, length={count} asks for more; give a larger buffer")
-    settings = DownloadSettings.resolve(range_optimization, range_threshold, range_concurrency, chunk_size)
+    settings, verify = _settings(options)
     if count == 0:
         return 0
     service = service_of(client)
@@ -130,34 +176,86 @@ def get_into(
     return download.run()
 
 
+@overload
 def get_many(
     uris: Sequence[str],
     *,
     max_in_flight: int = 64,
-    on_error: Literal["raise", "return"] = "raise",
-    verify: bool | None = None,
-    range_optimization: bool | None = None,
-    range_threshold: int | None = None,
-    range_concurrency: int | None = None,
-    chunk_size: int | None = None,
+    on_error: Literal["raise"] = "raise",
+    progress: Progress | None = None,
     client: ClientLike | None = None,
-) -> list[tuple[str, Any]]:
-    """Many objects: ``[(uri, BytesView)]`` in the order given, duplicates included.
+    **options: Unpack[GetOptions],
+) -> list[tuple[str, BytesView]]: ...
+
+
+@overload
+def get_many(
+    uris: Sequence[str],
+    *,
+    max_in_flight: int = 64,
+    on_error: Literal["return"],
+    progress: Progress | None = None,
+    client: ClientLike | None = None,
+    **options: Unpack[GetOptions],
+) -> list[tuple[str, BytesView | Exception]]: ...
+
+
+@checks_names(GetOptions)
+def get_many(
+    uris: Sequence[str],
+    *,
+    max_in_flight: int = 64,
+    on_error: OnError = "raise",
+    progress: Progress | None = None,
+    client: ClientLike | None = None,
+    **options: Unpack[GetOptions],
+) -> list[tuple[str, BytesView]] | list[tuple[str, BytesView | Exception]]:
+    """Fetches many objects at once.
 
     Bodies of up to 64 KiB share their memory: a view that is kept keeps up to 256 KiB; `bytes(view)` copies.
 
     Args:
-        uris: ``s3://bucket/key`` each; all are checked before any request.
+        uris: ``s3://bucket/key`` each, duplicates allowed; all are checked before any request.
         max_in_flight: objects being fetched at once (1 to 1024).
         on_error: ``"raise"`` ends everything at the first error; ``"return"`` puts the exception in the view's place.
+        progress: called with a `ProgressEvent` after each finished object.
+        client: a `Client`; None for the default one, built from the environment.
+        options: see `GetOptions`.
+
+    Returns:
+        A pair (uri, `BytesView`) for each URI, in the order given.
+
+    Raises:
+        TypeError: `uris` is one str.
+        NotFoundError, ObjectChangedError, ChecksumMismatchError, S3Error, TransportError: as for `get`, for any.
+
+    Example:
+        >>> infos = s3dlio.put_many([("s3://my-bucket/a", b"first"), ("s3://my-bucket/b", b"second")])
+        >>> for uri, view in s3dlio.get_many(["s3://my-bucket/a", "s3://my-bucket/b"]):
+        ...     print(uri, bytes(view))
+        s3://my-bucket/a b'first'
+        s3://my-bucket/b b'second'
+
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
     """
     if isinstance(uris, str):
         raise TypeError("uris is a str; give a sequence of URIs, for example [uri]")
     if on_error not in ("raise", "return"):
         raise ValueError(f"on_error={on_error!r}: expected 'raise' or 'return'")
     limit = check_integer("max_in_flight", max_in_flight, 1, 1024, "objects")
-    settings = DownloadSettings.resolve(range_optimization, range_threshold, range_concurrency, chunk_size)
+    settings, verify = _settings(options)
     names = list(uris)
     service = service_of(client)
     gets = Gets(service, [parse_uri(uri) for uri in names], settings, service.verifies(verify))
-    return list(zip(names, Batch(gets, limit, on_error == "return").run(), strict=True))
+    return list(zip(names, Batch(gets, limit, on_error == "return", progress).run(), strict=True))
+
+
+def _settings(options: GetOptions) -> tuple[DownloadSettings, bool | None]:
+    """The options as they are used: how to cut a download, and whether to verify it."""
+    settings = DownloadSettings.resolve(
+        options.get("range_optimization"),
+        options.get("range_threshold"),
+        options.get("range_concurrency"),
+        options.get("chunk_size"),
+    )
+    return settings, options.get("verify")

@@ -1,8 +1,7 @@
-"""What an upload has stored, as `close` returns it and `resume` finds it. Values only; it imports nothing of ours."""
-
-from __future__ import annotations
+"""What calls return: an upload's result, an object's description, an unfinished upload. It imports nothing of ours."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -61,3 +60,52 @@ class UploadInfo(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return "UploadInfo(" + ", ".join(f"{name}={self[name]!r}" for name in self._FIELDS) + ")"
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """What the store reports about an object, as attributes and by ``info["size"]``.
+
+    Attributes:
+        uri: ``s3://bucket/key``.
+        size: bytes; None where neither HeadObject nor a GetObject of the first byte reports it.
+        etag: without quotes, a weak one with its ``W/``; None where the store reports none that can be read.
+        last_modified: aware datetime in UTC, or None where the store reports none.
+        content_type: as stored, or None.
+        metadata: user metadata, names in lower case.
+        checksum: base64 of the full-object checksum, or None.
+        checksum_algorithm: ``"crc64nvme"`` and so on, or None where there is no `checksum`.
+        storage_class: None means STANDARD.
+        version_id: in a versioned bucket, else None.
+    """
+
+    uri: str
+    size: int | None
+    etag: str | None
+    last_modified: datetime | None
+    content_type: str | None
+    metadata: Mapping[str, str]
+    checksum: str | None
+    checksum_algorithm: str | None
+    storage_class: str | None
+    version_id: str | None
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.__dataclass_fields__:
+            raise KeyError(name)
+        return getattr(self, name)
+
+
+@dataclass(frozen=True)
+class UploadSummary:
+    """A multipart upload that is neither completed nor aborted.
+
+    Attributes:
+        uri: the object it would become.
+        upload_id: names it, for `MultipartUploadWriter.resume`.
+        started_at: when it was created, an aware datetime; None where the store reports none.
+    """
+
+    uri: str
+    upload_id: str
+    started_at: datetime | None

@@ -3,9 +3,6 @@
 To go on with one, see `MultipartUploadWriter.resume`.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ._net.addresses import Location, format_uri, parse_uri
@@ -17,23 +14,11 @@ from ._s3.service import Service
 from ._s3.xml import ListedUpload
 from .config import check_seconds
 from .errors import S3dlioError, S3Error
+from .options import checks_names
+from .results import UploadSummary
 
 
-@dataclass(frozen=True)
-class UploadSummary:
-    """A multipart upload that is neither completed nor aborted.
-
-    Attributes:
-        uri: the object it would become.
-        upload_id: names it, for `MultipartUploadWriter.resume`.
-        initiated: when it was created, aware; None where the store does not say.
-    """
-
-    uri: str
-    upload_id: str
-    initiated: datetime | None
-
-
+@checks_names()
 def list_uploads(uri: str, *, client: ClientLike | None = None) -> list[UploadSummary]:
     """The uploads under way in a bucket (``s3://bucket``), or whose keys begin as `uri` says.
 
@@ -47,6 +32,7 @@ def list_uploads(uri: str, *, client: ClientLike | None = None) -> list[UploadSu
     return [_summary(location, one) for one in _listed(service_of(client), location)[0]]
 
 
+@checks_names()
 def abort_uploads(uri: str, *, older_than: timedelta | float, client: ClientLike | None = None) -> list[UploadSummary]:
     """Aborts the uploads `list_uploads` shows that were created more than `older_than` ago; returns those.
 

@@ -4,16 +4,14 @@ The writer owns the turn of the calls and the open reservation. What the calls b
 `intake`; everything that outlives a call (parts in flight, endings) belongs to `upload`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import fields
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import ParamSpec, Self, TypeVar, Unpack
 
 from ._memory.pool import flat_view
 from ._net.addresses import Location, check_location, parse_uri
@@ -26,6 +24,7 @@ from ._transfer.intake import SMALLEST_SEGMENT, Intake
 from ._transfer.upload import Resumed, State, Upload
 from .config import MAX_OBJECT_SIZE, MIN_PART_SIZE, MultipartUploadConfig, check_integer
 from .errors import ConfigurationError, ReservationError, WriterClosedError
+from .options import Buffer, UploadOptions, checks_names
 from .progress import Progress
 from .results import UploadInfo
 
@@ -40,15 +39,6 @@ class _Reservation:
     def __init__(self, owner: Owner, view: memoryview) -> None:
         self.owner = owner
         self.view = view
-
-
-def make_config(options: Mapping[str, Any]) -> MultipartUploadConfig:
-    """The configuration these keywords describe; an unknown one is named."""
-    known = {field.name for field in fields(MultipartUploadConfig)}
-    for name in options:
-        if name not in known:
-            raise TypeError(f"unknown option {name!r}; known are {', '.join(sorted(known))}")
-    return MultipartUploadConfig(**options)
 
 
 class MultipartUploadWriter:
@@ -83,6 +73,7 @@ class MultipartUploadWriter:
     _upload: Upload | None = None
     _resume_offset = 0
 
+    @checks_names(UploadOptions, MultipartUploadConfig)
     def __init__(
         self,
         bucket: str,
@@ -90,9 +81,9 @@ class MultipartUploadWriter:
         *,
         progress: Progress | None = None,
         client: ClientLike | None = None,
-        **options: Any,
+        **options: Unpack[UploadOptions],
     ) -> None:
-        config = make_config(options)
+        config = MultipartUploadConfig(**options)
         location = check_location(bucket, key)
         self._config = config
         self._turn = Turn()
@@ -103,6 +94,7 @@ class MultipartUploadWriter:
         self._intake = Intake(self._upload, config)
 
     @classmethod
+    @checks_names(UploadOptions, MultipartUploadConfig)
     def resume(
         cls,
         uri: str,
@@ -110,7 +102,7 @@ class MultipartUploadWriter:
         *,
         progress: Progress | None = None,
         client: ClientLike | None = None,
-        **options: Any,
+        **options: Unpack[UploadOptions],
     ) -> Self:
         """Goes on with an upload that another writer, perhaps of a process that died, has left on the store.
 
@@ -143,7 +135,7 @@ class MultipartUploadWriter:
         listed = listing.parts
         if "part_size" not in options and len(listed) > 1 and listed[0].number == 1 and listed[0].size >= MIN_PART_SIZE:
             options["part_size"] = listed[0].size
-        wanted = service.checksum_algorithm(make_config(options).checksum)
+        wanted = service.checksum_algorithm(MultipartUploadConfig(**options).checksum)
         resumed = Resumed.of(uri, upload_id, listing, wanted)
         writer = cls(location.bucket, location.key, progress=progress, client=client, **options)
         stored = writer._state.adopt(resumed)
@@ -152,8 +144,14 @@ class MultipartUploadWriter:
         return writer
 
     @classmethod
+    @checks_names(UploadOptions, MultipartUploadConfig)
     def from_uri(
-        cls, uri: str, *, progress: Progress | None = None, client: ClientLike | None = None, **options: Any
+        cls,
+        uri: str,
+        *,
+        progress: Progress | None = None,
+        client: ClientLike | None = None,
+        **options: Unpack[UploadOptions],
     ) -> Self:
         """A writer of the object `uri` (``s3://bucket/key``); the keywords are the class's."""
         location: Location = parse_uri(uri)
@@ -252,7 +250,7 @@ class MultipartUploadWriter:
         finally:
             self._state.drop(owner)
 
-    def write(self, data: Any, *, copy: bool = True) -> int:
+    def write(self, data: Buffer, *, copy: bool = True) -> int:
         """Appends any C-contiguous buffer, of any format and shape.
 
         Args:
@@ -505,6 +503,7 @@ class MultipartUploadSink:
         client: a `Client`; None for the default one.
     """
 
+    @checks_names()
     def __init__(
         self,
         bucket: str,
@@ -519,11 +518,11 @@ class MultipartUploadSink:
         options = {field.name: getattr(chosen, field.name) for field in fields(chosen)}
         self._writer = MultipartUploadWriter(bucket, key, client=client, **options)
 
-    def write_blocking(self, chunk: Any) -> int:
+    def write_blocking(self, chunk: Buffer) -> int:
         """Appends a copy of `chunk`; see `MultipartUploadWriter.write`."""
         return self._writer.write(chunk)
 
-    def write_owned_blocking(self, chunk: Any) -> int:
+    def write_owned_blocking(self, chunk: Buffer) -> int:
         """Appends `chunk` without a copy; the caller gives the buffer up and must not change it."""
         return self._writer.write(chunk, copy=False)
 

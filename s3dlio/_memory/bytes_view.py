@@ -6,7 +6,7 @@ Letting go of the last view, and of everything exported from it, makes the memor
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, Self, SupportsIndex
+from typing import Any, Self, SupportsIndex, overload
 
 from .views import FlatView
 
@@ -21,10 +21,16 @@ class BytesView(FlatView):
     __slots__ = ()
     __hash__ = None  # type: ignore[assignment]
 
-    def __getitem__(self, index: SupportsIndex | slice) -> Any:
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> int: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Self: ...
+
+    def __getitem__(self, index: SupportsIndex | slice) -> int | Self:
         """A byte as int, or a view of a slice; slices with another step than 1 are copied."""
         if not isinstance(index, slice):
-            return memoryview(self)[index]
+            return int(memoryview(self)[index])
         start, stop, step = index.indices(len(self))
         if step != 1:
             return type(self)(memoryview(self)[index].tobytes())

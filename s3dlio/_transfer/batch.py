@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from .._memory.bytes_view import BytesView
 from .._memory.pool import pool
-from .._net.addresses import Location
+from .._net.addresses import Location, format_uri
 from .._net.exchange import unbroken
 from .._runtime import workers
 from .._runtime.kept_errors import without_traceback
@@ -28,8 +28,10 @@ from .._s3.requests import Cancelled, CancelScope, Response
 from .._s3.service import Service
 from ..config import KIB, DownloadSettings, MultipartUploadConfig
 from ..errors import S3Error
+from ..progress import Progress, ProgressEvent
 from ..results import UploadInfo
 from .download import FIRST_PART, Download, check_whole
+from .reports import Reports
 
 # Requests of one series: the longer, the fewer returns to Python, and the longer the last one waits. Measured with GETs
 # of 4 KiB on two busy cores, in CPU us an object: 224 one by one, 61 by eights, 34 by 32, 29 by 64 and by 128.
@@ -75,6 +77,12 @@ class Work(Protocol):
     def run_alone(self, index: int, before: Failed | None, scope: CancelScope) -> Any:
         """Does one object; `before` is how it failed in a series."""
 
+    def size_of(self, index: int, result: Any) -> int:
+        """Bytes of an object that was moved; 0 where `result` is an exception."""
+
+    def event(self, index: int, bytes_done: int, objects_done: int) -> ProgressEvent:
+        """The report that an object is finished."""
+
 
 class Batch:
     """The objects of one call.
@@ -83,9 +91,10 @@ class Batch:
         work: what is done with each.
         limit: objects in flight at once.
         keep_errors: an exception takes the place of an object's result; else the first one ends everything.
+        progress: called for each object that is finished.
     """
 
-    def __init__(self, work: Work, limit: int, keep_errors: bool) -> None:
+    def __init__(self, work: Work, limit: int, keep_errors: bool, progress: Progress | None = None) -> None:
         self._work = work
         self._keep_errors = keep_errors
         self._results: list[Any] = [None] * work.count
@@ -97,12 +106,16 @@ class Batch:
         self._scope = CancelScope()
         self._lock = threading.Lock()
         self._crew = workers.Crew(self._lock, Changed(self._lock))
+        self._reports = None if progress is None else Reports(self._lock, progress)
+        self._bytes_done = self._objects_done = 0
 
     def run(self) -> list[Any]:
         """Does everything and returns the results."""
         try:
             self._start()
             self._crew.join()
+            if self._reports is not None and self._error is None:
+                self._reports.join(self._end_by_callback)
         except BaseException:
             try:
                 self._stop(Cancelled("the call was interrupted"))
@@ -134,7 +147,13 @@ class Batch:
         with self._lock:
             if not self._stopped:
                 self._error, self._stopped = error, True
+            if self._reports is not None:
+                self._reports.drop()
         self._scope.cancel()
+
+    def _end_by_callback(self, error: BaseException) -> bool:
+        self._stop(error)
+        return True
 
     def _take(self) -> tuple[int, int]:
         """The objects [first, last) that a worker does next; empty where it has to end."""
@@ -191,9 +210,20 @@ class Batch:
                     return last
                 result = without_traceback(result)
             self._results[index] = result
+        if self._reports is not None:
+            self._report(self._reports, first, done)
         first += len(done)
         done.clear()
         return first
+
+    def _report(self, reports: Reports, first: int, done: list[Any]) -> None:
+        with self._lock:
+            for index, result in enumerate(done, first):
+                self._bytes_done += self._work.size_of(index, result)
+                self._objects_done += 1
+                if not self._stopped:
+                    reports.add(self._work.event(index, self._bytes_done, self._objects_done))
+        reports.deliver(self._end_by_callback)
 
     @contextlib.contextmanager
     def _own_scope(self) -> Iterator[CancelScope]:
@@ -312,6 +342,12 @@ class Gets:
         self._usual = download.run()
         return download.view()
 
+    def size_of(self, index: int, result: Any) -> int:
+        return len(result) if isinstance(result, BytesView) else 0
+
+    def event(self, index: int, bytes_done: int, objects_done: int) -> ProgressEvent:
+        return ProgressEvent("download", format_uri(*self._locations[index]), bytes_done, None, objects_done)
+
 
 class GoesAlone(Exception):
     """An object is too large for a series."""
@@ -342,6 +378,7 @@ class Puts:
         self._views = views
         self._config = config
         self._put_large = put_large
+        self._total_bytes = sum(map(len, views))
         if config.checksum is not None:
             load()
 
@@ -398,6 +435,13 @@ class Puts:
                 before, uncertain = None, error.uncertain
                 if not self._service.without_algorithm(algorithm, error):
                     raise
+
+    def size_of(self, index: int, result: Any) -> int:
+        return len(self._views[index]) if isinstance(result, UploadInfo) else 0
+
+    def event(self, index: int, bytes_done: int, objects_done: int) -> ProgressEvent:
+        uri = format_uri(*self._locations[index])
+        return ProgressEvent("upload", uri, bytes_done, self._total_bytes, objects_done)
 
     def _info(self, index: int, stored: Stored, checksum: Checksum | None, started: datetime) -> UploadInfo:
         return UploadInfo(

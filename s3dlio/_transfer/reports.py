@@ -34,6 +34,8 @@ class Reports:
     """
 
     def __init__(self, lock: Any, callback: Progress | None) -> None:
+        if callback is not None and not callable(callback):
+            raise TypeError(f"progress={callback!r} is not callable; give a function of one ProgressEvent, or None")
         self._lock = lock
         self._callback = callback
         self._changed = Changed(lock)

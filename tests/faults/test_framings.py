@@ -156,7 +156,7 @@ def test_progress_ends_with_all_bytes_of_a_body_of_unknown_length(peer: Peer, cl
     events: list[ProgressEvent] = []
     peer.play(Rule(GET, do=Framed(framing)))
     client.get(URI, progress=events.append)
-    assert [(one.bytes_done, one.bytes_total, one.parts_done) for one in events] == [(len(DATA), len(DATA), 1)]
+    assert [(one.bytes_done, one.total_bytes, one.parts_done) for one in events] == [(len(DATA), len(DATA), 1)]
 
 
 # -------------------------------------------------------------------------------------------- what is refused

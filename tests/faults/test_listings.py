@@ -254,7 +254,7 @@ def test_uploads_are_aborted_by_age(peer: Peer, client: Client) -> None:
     other = left(peer, "elsewhere", initiated=HOURS_AGO)
     aborted = client.abort_uploads("s3://b/k", older_than=timedelta(hours=1))
     assert [(one.uri, one.upload_id) for one in aborted] == [("s3://b/k1", old[0]), ("s3://b/k2", old[1])]
-    assert all(one.initiated == HOURS_AGO for one in aborted)
+    assert all(one.started_at == HOURS_AGO for one in aborted)
     assert peer.store.orphans() == [young, other]
     assert client.abort_uploads("s3://b/k", older_than=timedelta(hours=1)) == []
 
@@ -269,7 +269,7 @@ ODD_TIMES = [
 def test_an_upload_whose_age_is_unknown_is_left_alone(peer: Peer, client: Client, time: str) -> None:
     upload_id = left(peer, initiated=HOURS_AGO)
     peer.play(Rule(UPLOADS, do=InPages(setting("Initiated", time))))
-    assert [one.initiated for one in client.list_uploads("s3://b")] == [None]
+    assert [one.started_at for one in client.list_uploads("s3://b")] == [None]
     assert client.abort_uploads("s3://b", older_than=60) == []
     assert peer.store.orphans() == [upload_id]
 

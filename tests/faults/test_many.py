@@ -466,7 +466,7 @@ class Waiting:
 @pytest.mark.parametrize(
     ("items", "options", "error", "match"),
     [
-        ([*ITEMS[:3], "s3://b/k"], {}, TypeError, r"items\[3\] is no \(uri, data\) pair"),
+        ([*ITEMS[:3], "s3://b/k"], {}, TypeError, r"items\[3\] is not a \(uri, data\) pair"),
         ([*ITEMS[:3], ("s3://b/k", b"x", b"y")], {}, TypeError, r"items\[3\]"),
         ([*ITEMS[:3], ("s3://b/k", "text")], {}, TypeError, r"items\[3\] is a str"),
         ([*ITEMS[:3], ("s3://b/k", 5)], {}, TypeError, r"items\[3\]"),

@@ -266,3 +266,75 @@ def test_of_a_part_that_is_replaced_the_bytes_count_once(client: s3dlio.Client) 
     writer.close()
     assert [event.bytes_done for event in events] == [MIB, 2 * MIB, 3 * MIB]
     assert {event.parts_done for event in events} == {1}
+
+
+@pytest.mark.parametrize(("options", "count"), [({}, 1), (RANGED, 8)], ids=["whole", "ranges"])
+def test_a_range_is_reported_by_its_own_bytes(
+    peer: Peer, client: s3dlio.Client, options: dict[str, Any], count: int
+) -> None:
+    peer.objects["/b/k"] = bytes(9 << 16)
+    events: list[ProgressEvent] = []
+    view = client.get_range(URI, 1 << 16, progress=events.append, **options)
+    done = [event.bytes_done for event in events]
+    assert (len(view), done[-1], len(done), done) == (8 << 16, 8 << 16, count, sorted(done))
+    assert {event.total_bytes for event in events} == {8 << 16}
+
+
+MANY = {f"s3://b/{number}": bytes([number]) * (number + 1) for number in range(100)}
+
+
+def test_get_many_returns_when_every_object_was_reported(peer: Peer, client: s3dlio.Client) -> None:
+    peer.objects.update({uri.removeprefix("s3:/"): data for uri, data in MANY.items()})
+    events: list[ProgressEvent] = []
+    client.get_many(list(MANY), max_in_flight=4, progress=events.append)
+    assert {event.uri for event in events} == MANY.keys()
+    assert [event.parts_done for event in events] == list(range(1, 101))
+    sizes = [len(MANY[event.uri]) for event in events]
+    assert [event.bytes_done for event in events] == [sum(sizes[: n + 1]) for n in range(100)]
+    assert {(event.operation, event.total_bytes) for event in events} == {("download", None)}
+
+
+def test_put_many_returns_when_every_object_was_reported(client: s3dlio.Client) -> None:
+    items = [*MANY.items(), ("s3://b/large", bytes(PART + 1))]
+    slow = Slow()
+    client.put_many(items[-10:], max_in_flight=4, part_size=PART, progress=slow)
+    total = sum(len(data) for _, data in items[-10:])
+    assert [event.parts_done for event in slow.events] == list(range(1, 11))
+    assert {event.uri for event in slow.events} == {uri for uri, _ in items[-10:]}
+    assert slow.events[-1].bytes_done == total
+    assert {(event.operation, event.total_bytes) for event in slow.events} == {("upload", total)}
+
+
+def test_of_many_a_failed_object_is_reported_without_bytes(peer: Peer, client: s3dlio.Client) -> None:
+    peer.objects["/b/1"] = b"four"
+    events: list[ProgressEvent] = []
+    client.get_many(["s3://b/0", "s3://b/1", "s3://b/2"], on_error="return", progress=events.append)
+    assert [(event.parts_done, event.uri) for event in events if event.uri == "s3://b/1"] != []
+    assert (len(events), events[-1].parts_done, events[-1].bytes_done) == (3, 3, 4)
+
+
+@pytest.mark.parametrize("call", ["get_many", "put_many"])
+@pytest.mark.parametrize(("ending", "arguments"), [(one[0], one[1:]) for one in ENDINGS])
+def test_what_ends_a_program_ends_a_call_for_many(
+    peer: Peer, client: s3dlio.Client, ending: type[BaseException], arguments: tuple[Any, ...], call: str
+) -> None:
+    peer.objects.update({uri.removeprefix("s3:/"): data for uri, data in MANY.items()})
+
+    def end(_: ProgressEvent) -> None:
+        raise ending(*arguments)
+
+    objects: list[Any] = list(MANY) if call == "get_many" else list(MANY.items())
+    with pytest.raises(ending) as caught:
+        within_a_minute(lambda: getattr(client, call)(objects, progress=end))
+    assert caught.value.args == arguments
+
+
+def test_an_exception_of_the_callback_disturbs_no_call_for_many(
+    client: s3dlio.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: ProgressEvent) -> None:
+        raise ValueError("of the callback")
+
+    with caplog.at_level(logging.ERROR, "s3dlio"):
+        assert len(client.put_many(list(MANY.items()), progress=fail)) == len(MANY)
+    assert sum("progress callback failed" in record.message for record in caplog.records) == len(MANY)

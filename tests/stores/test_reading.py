@@ -39,7 +39,7 @@ def test_the_environment_turns_ranges_on(store: Any, monkeypatch: pytest.MonkeyP
     events: list[s3dlio.ProgressEvent] = []
     assert s3dlio.get(store.uri("object"), progress=events.append) == data
     assert [event.parts_done for event in events] == list(range(1, 9))
-    assert events[-1].bytes_done == events[-1].bytes_total == 2 * MIB
+    assert events[-1].bytes_done == events[-1].total_bytes == 2 * MIB
 
 
 @pytest.mark.parametrize(("offset", "length"), [(0, 10), (5, None), (990, 100), (0, None), (999, 1), (3, 0)])
@@ -139,6 +139,10 @@ def test_stat_tells_what_the_store_has(store: Any) -> None:
     found = s3dlio.stat(store.uri("object"))
     assert (found.size, found.etag, found.checksum) == (5, info.etag, info.checksum)
     assert (found.metadata, found.content_type) == ({"a": "b"}, "text/x")
+    assert found.checksum_algorithm == info.checksum_algorithm == "crc64nvme"
+    assert (found["size"], found["uri"]) == (5, store.uri("object"))
+    with pytest.raises(KeyError, match="colour"):
+        found["colour"]
     assert found.last_modified is not None
     assert found.last_modified.tzinfo is not None
 
