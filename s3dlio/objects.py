@@ -14,9 +14,11 @@ from ._s3.default import ClientLike, service_of
 from ._s3.get_response import full_object_checksum
 from ._s3.requests import CancelScope
 from ._transfer.batch import Batch, Puts
+from ._values.checks import check_integer
 from ._values.entity_tags import parse_entity_tag
 from ._values.timestamps import parse_timestamp
-from .config import MultipartUploadConfig, check_integer
+from ._values.checks import check_integer
+from .config import MultipartUploadConfig
 from .options import Buffer, OnError, PutManyOptions, UploadOptions, checks_names
 from .progress import Progress
 from .results import ObjectInfo, UploadInfo

@@ -12,7 +12,8 @@ from ._net.addresses import parse_uri
 from ._s3.default import ClientLike, service_of
 from ._transfer.batch import Batch, Gets
 from ._transfer.download import Download
-from .config import MAX_OBJECT_SIZE, DownloadSettings, check_integer
+from ._values.checks import check_integer
+from .config import MAX_OBJECT_SIZE, DownloadSettings
 from .options import Buffer, GetOptions, OnError, checks_names
 from .progress import Progress
 

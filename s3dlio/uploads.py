@@ -12,7 +12,7 @@ from ._s3.default import ClientLike, service_of
 from ._s3.listings import list_uploads as list_pages
 from ._s3.service import Service
 from ._s3.xml import ListedUpload
-from .config import check_seconds
+from ._values.checks import check_seconds
 from .errors import S3dlioError, S3Error
 from .options import checks_names
 from .results import UploadSummary

@@ -22,7 +22,8 @@ from ._s3.listings import list_parts
 from ._transfer.assembler import Owner
 from ._transfer.intake import SMALLEST_SEGMENT, Intake
 from ._transfer.upload import Resumed, State, Upload
-from .config import MAX_OBJECT_SIZE, MIN_PART_SIZE, MultipartUploadConfig, check_integer
+from ._values.checks import check_integer
+from .config import MAX_OBJECT_SIZE, MIN_PART_SIZE, MultipartUploadConfig
 from .errors import ConfigurationError, ReservationError, WriterClosedError
 from .options import Buffer, UploadOptions, checks_names
 from .progress import Progress

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .._buffers import Buffer
-from ..config import KIB
+from .._values.limits import KIB
 from .pool import pool
 from .views import gather_copy
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from .._buffers import BufferPool
 from .._runtime.machine_memory import memory_limit
-from ..config import pool_idle_limit
+from .._values.environment import pool_idle_limit
 from .byte_values import addresses, check_owner
 from .views import FlatView, HoldsAddresses
 

@@ -34,7 +34,8 @@ from urllib3.util import Timeout, parse_url
 from urllib3.util.ssl_ import create_urllib3_context
 
 from .._runtime.forking import forks_wait
-from ..config import ClientSettings, ca_bundle_from_environment
+from .._values.environment import ca_bundle_from_environment
+from ..config import ClientSettings
 from ..errors import ConfigurationError, TimeoutError, TransportError
 from . import tls
 from .addresses import Origin

@@ -1,8 +1,9 @@
-"""Credentials, region and endpoint through botocore's chain: environment, files, profiles, containers, instances.
+"""Credentials, region and endpoint: as given, from the environment, or through botocore's chain.
 
-One session per client, made when first needed because that takes tens of milliseconds; the S3 service
-model is never loaded. No secret leaves this module except in a `Credentials`, whose repr hides it. Only
-`service` calls it.
+The chain (files, profiles, programs, containers, instances) needs a session of botocore's, and making one takes tens of
+milliseconds. So a client has at most one, and none where arguments and variables say all and no profile counts. The S3
+service model is never loaded. No secret leaves this module except in a `Credentials`, whose repr hides it. `service`
+and `attempts` call it.
 """
 
 from __future__ import annotations
@@ -18,15 +19,19 @@ from typing import Any
 
 from .._runtime.forking import forks_wait
 from .._runtime.kept_errors import without_traceback
-from ..config import (
-    ClientSettings,
+from .._values.checks import check_region
+from .._values.environment import (
     NonEmptyEnvironment,
     ca_bundle_from_environment,
-    check_region,
+    credentials_from_environment,
+    endpoint_from_environment,
     environment_text,
+    environment_value,
     has_empty_variables,
+    profiles_may_matter,
     region_from_environment,
 )
+from ..config import ClientSettings
 from ..errors import ConfigurationError, CredentialsError, S3dlioError
 from ..errors import TimeoutError as OurTimeoutError
 
@@ -120,6 +125,7 @@ class CredentialSource:
     def _start_afresh(self) -> None:
         self._lock = threading.Lock()
         self._session: Any = None
+        self._reads_profile: bool | None = None
         self._chain_credentials: Any = None
         self._latest: Credentials | None = None
         self._generation = 0
@@ -128,16 +134,18 @@ class CredentialSource:
         self._region: str | None = None
 
     def load(self) -> None:
-        """Makes the session, if it will be needed, in the caller's thread; workers import nothing.
+        """Makes the session, if it will be needed, in the caller's thread, because workers import nothing.
 
         Raises:
             ConfigurationError: the profile does not exist, or a shared file is malformed.
         """
         given = self._settings
         explicit = given.credentials is not None and given.endpoint_url is not None and given.profile is None
-        if not explicit or not (given.region or region_from_environment()):
-            with self._lock:
+        with self._lock:
+            if given.credentials is None and self._in_variables() is None:
                 self._made_session()
+            elif not explicit or not (given.region or region_from_environment()):
+                self._session_for_profile()
 
     def frozen(self, check: Callable[[], None] | None = None, within: float | None = None) -> Credentials | None:
         """Credentials for one attempt, refreshed if their time has come; None for anonymous access.
@@ -183,6 +191,10 @@ class CredentialSource:
                     return usable, self._fetch
                 if usable is not None and time.monotonic() < self._not_before:
                     return usable, None
+                in_variables = self._in_variables() if found is None else None
+                if in_variables is not None:
+                    self._latest = replace(_checked(*in_variables), generation=self._generation)
+                    return self._latest, None
                 session = self._made_session() if found is None else None
                 fetch = self._fetch = _Fetch(found, session, self._generation)
             try:
@@ -235,26 +247,27 @@ class CredentialSource:
             if self._fetch is None:
                 self._generation += 1
                 self._chain_credentials = None
-                self._session = None  # it has the shared files in memory
+                self._session = self._reads_profile = None  # the session keeps the shared files in memory
         return True
 
     @property
     def region(self) -> str:
-        """The argument, AWS_REGION, botocore's chain (AWS_DEFAULT_REGION, profile), or us-east-1.
+        """The argument, AWS_REGION, AWS_DEFAULT_REGION, the profile's, or us-east-1.
 
         Raises:
             ConfigurationError: what was found is no region name, or the profile cannot be read.
         """
         with self._lock:
             if self._region is None:
-                found = self._settings.region or region_from_environment()
-                if not found:
-                    found = self._made_session().get_config_variable("region") or DEFAULT_REGION
-                self._region = check_region(found)
+                found = self._settings.region or region_from_environment() or environment_value("AWS_DEFAULT_REGION")
+                session = None if found else self._session_for_profile()
+                if session is not None:
+                    found = session.get_config_variable("region")
+                self._region = check_region(found or DEFAULT_REGION)
             return self._region
 
     def profile_section(self) -> Mapping[str, Any]:
-        """The profile's settings; empty for a client that was told both credentials and endpoint, but no profile.
+        """The profile's settings; empty for a client that was given both credentials and endpoint, but no profile.
 
         Raises:
             ConfigurationError: the profile does not exist, or a shared file is malformed.
@@ -263,15 +276,16 @@ class CredentialSource:
         if given.credentials is not None and given.endpoint_url is not None and given.profile is None:
             return {}
         with self._lock:
-            section: Mapping[str, Any] = self._made_session().get_scoped_config()
-            return section
+            session = self._session_for_profile()
+            return {} if session is None else session.get_scoped_config()
 
     def ca_bundle(self) -> str | None:
         """The profile's ``ca_bundle``, for clients whose credentials come from the chain; else None."""
         if self._settings.credentials is not None and self._settings.profile is None:
             return None
         with self._lock:
-            path: str | None = self._made_session().get_config_variable("ca_bundle")
+            session = self._session_for_profile()
+            path = environment_value("AWS_CA_BUNDLE") if session is None else session.get_config_variable("ca_bundle")
         return os.path.expanduser(path) if path else None
 
     def endpoint_url(self) -> str | None:
@@ -284,13 +298,15 @@ class CredentialSource:
         """
         if self._settings.endpoint_url is not None:
             return self._settings.endpoint_url
-        with forks_wait():
-            from botocore.configprovider import ConfiguredEndpointProvider
-            from botocore.exceptions import BotoCoreError
-            from botocore.utils import ensure_boolean
-
         with self._lock:
-            session = self._made_session()
+            session = self._session_for_profile()
+            if session is None:
+                return endpoint_from_environment()
+            with forks_wait():
+                from botocore.configprovider import ConfiguredEndpointProvider
+                from botocore.exceptions import BotoCoreError
+                from botocore.utils import ensure_boolean
+
             try:
                 ignored = session.get_config_variable("ignore_configured_endpoint_urls")
                 if ignored is not None and ensure_boolean(ignored):
@@ -305,6 +321,22 @@ class CredentialSource:
             except BotoCoreError as error:
                 raise ConfigurationError(f"the AWS configuration cannot be used: {error}") from error
             return url
+
+    def _in_variables(self) -> tuple[str, str, str | None] | None:
+        """Credentials of the environment, which count where no profile was given; None leaves it to the chain."""
+        return None if self._settings.profile is not None else credentials_from_environment()
+
+    def _session_for_profile(self) -> Any:
+        """The session, where a profile may say something; else None, for botocore reads nothing but variables then.
+
+        Call with the lock held.
+        """
+        if self._session is None:
+            if self._reads_profile is None:
+                self._reads_profile = self._settings.profile is not None or profiles_may_matter()
+            if not self._reads_profile:
+                return None
+        return self._made_session()
 
     def _made_session(self) -> Any:
         """botocore's session. Call with the lock held."""

@@ -9,7 +9,8 @@ import os
 import threading
 from typing import Protocol
 
-from ..config import ClientSettings, environment_fingerprint
+from .._values.environment import environment_fingerprint
+from ..config import ClientSettings
 from .service import Service
 
 

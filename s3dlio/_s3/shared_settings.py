@@ -14,7 +14,9 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from ..config import ClientSettings, DefaultChecksum, RetryPolicy, environment_text, parse_boolean
+from .._values.checks import parse_boolean
+from .._values.environment import environment_text
+from ..config import ClientSettings, DefaultChecksum, RetryPolicy
 from ..errors import ConfigurationError
 
 

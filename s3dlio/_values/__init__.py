@@ -1,5 +1,6 @@
-"""How single values read and print: entity tags, points in time, and texts that hold secrets.
+"""Single values: how they are read, checked and printed.
 
-Pure functions of text, each the only reader of its kind. What cannot be read is None and never a guess. Nothing here
-knows a request, a setting or an error of ours.
+Entity tags, points in time, settings, environment variables, and texts that may contain secrets. Each kind has one
+reader. A response's value that cannot be read is None and never a guess; a setting that cannot be used is a
+ConfigurationError. Nothing here knows a request.
 """

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.session import Session
 
 from s3dlio._s3.credentials import Credentials, CredentialSource
 from s3dlio.config import ClientSettings
@@ -117,6 +118,88 @@ def test_explicit_settings_need_no_botocore() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "False"
+
+
+# The variables that say who asks which store, as callers set them.
+BOTH_KEYS = {"AWS_ACCESS_KEY_ID": "ENV", "AWS_SECRET_ACCESS_KEY": SECRET}
+VARIABLES = [
+    BOTH_KEYS,
+    {**BOTH_KEYS, "AWS_SESSION_TOKEN": "token"},
+    {**BOTH_KEYS, "AWS_SESSION_TOKEN": "token", "AWS_SECURITY_TOKEN": "older-name"},
+    {**BOTH_KEYS, "AWS_DEFAULT_REGION": "eu-west-1"},
+    {**BOTH_KEYS, "AWS_ENDPOINT_URL": "https://all.example"},
+    {**BOTH_KEYS, "AWS_ENDPOINT_URL": "https://all.example", "AWS_ENDPOINT_URL_S3": "https://s3.example"},
+    {**BOTH_KEYS, "AWS_ENDPOINT_URL": "https://all.example", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "True"},
+    {**BOTH_KEYS, "AWS_ENDPOINT_URL": "https://all.example", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "0"},
+    {**BOTH_KEYS, "AWS_CREDENTIAL_EXPIRATION": "2099-01-01T00:00:00Z"},
+]
+
+
+@pytest.mark.parametrize("variables", VARIABLES, ids=lambda v: " ".join(f"{name}={v[name]}" for name in [*v][2:]))
+def test_variables_mean_what_botocore_takes_them_for(
+    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    session = Session()
+    theirs = session.get_credentials().get_frozen_credentials()
+    ours = source().frozen()
+    assert ours is not None
+    assert (ours.access_key, ours.secret_key, ours.token) == tuple(theirs)[:3]
+    assert source().region == (session.get_config_variable("region") or "us-east-1")
+    client = session.create_client("s3", region_name="us-east-1")
+    custom = client.meta.endpoint_url if "amazonaws.com" not in client.meta.endpoint_url else None
+    assert source().endpoint_url() == custom
+
+
+WITHOUT_A_SESSION = """
+import sys
+from s3dlio._s3.credentials import CredentialSource
+from s3dlio.config import ClientSettings
+asked = CredentialSource(ClientSettings())
+asked.load()
+print(asked.frozen().access_key, asked.region, asked.endpoint_url(), dict(asked.profile_section()), asked.ca_bundle())
+print("botocore" in sys.modules)
+"""
+
+
+@pytest.mark.usefixtures("environment")
+def test_variables_alone_need_no_botocore(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    shown = subprocess.run([sys.executable, "-c", WITHOUT_A_SESSION], capture_output=True, text=True, check=True)
+    assert shown.stdout.splitlines() == ["ENV eu-west-1 None {} None", "False"]
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("written", ["config", "credentials"])
+def test_beside_a_shared_file_its_profile_counts(written: str, files: Files, tmp_path: Path) -> None:
+    text = "[default]\nregion = eu-west-2\nendpoint_url = http://from.file\n"
+    files(**{written: text})
+    (tmp_path / ("config" if written == "credentials" else "credentials")).unlink()
+    shown = subprocess.run([sys.executable, "-c", WITHOUT_A_SESSION], capture_output=True, text=True, check=True)
+    settings = {"region": "eu-west-2", "endpoint_url": "http://from.file"}
+    assert shown.stdout.splitlines() == [f"ENV eu-west-2 http://from.file {settings} None", "True"]
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("name", ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"])
+def test_a_profile_named_where_no_file_exists_is_a_configuration_error(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "absent")
+    with pytest.raises(ConfigurationError, match="absent"):
+        source().load()
+
+
+@pytest.mark.usefixtures("environment")
+def test_renewed_credentials_of_the_environment_are_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = source()
+    first = asked.frozen()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "NEXT")
+    assert asked.frozen() == first
+    assert asked.renew(first)
+    assert asked.frozen() == Credentials("NEXT", SECRET)
 
 
 def test_without_credentials_the_error_names_what_was_tried() -> None:

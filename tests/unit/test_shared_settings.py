@@ -13,7 +13,8 @@ import pytest
 
 from s3dlio import ConfigurationError, MultipartUploadConfig, RetryPolicy
 from s3dlio._s3.shared_settings import SharedSettings
-from s3dlio.config import DEFAULT_CHECKSUM, VARIABLES, ClientSettings, environment_fingerprint
+from s3dlio._values.environment import VARIABLES, environment_fingerprint
+from s3dlio.config import DEFAULT_CHECKSUM, ClientSettings
 
 
 def shared(profile: Mapping[str, Any] | None = None, **given: Any) -> SharedSettings:
