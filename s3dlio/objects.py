@@ -9,7 +9,7 @@ from typing import Any, Literal, Unpack, overload
 
 from ._memory.pool import flat_view
 from ._net.addresses import format_uri, parse_uri
-from ._s3 import operations
+from ._s3 import object_operations, responses
 from ._s3.default import ClientLike, service_of
 from ._s3.get_response import full_object_checksum
 from ._s3.requests import CancelScope
@@ -222,7 +222,7 @@ def stat(uri: str, *, version_id: str | None = None, client: ClientLike | None =
     Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
     """
     location = parse_uri(uri)
-    headers, size = operations.head_with_size(service_of(client), location, version_id=version_id)
+    headers, size = object_operations.head_with_size(service_of(client), location, version_id=version_id)
     checksum, tag = full_object_checksum(headers), parse_entity_tag(headers.get("etag"))
     prefix = "x-amz-meta-"
     return ObjectInfo(
@@ -235,5 +235,5 @@ def stat(uri: str, *, version_id: str | None = None, client: ClientLike | None =
         checksum=None if checksum is None else checksum.value,
         checksum_algorithm=None if checksum is None else checksum.algorithm.name,
         storage_class=headers.get("x-amz-storage-class"),
-        version_id=operations.version_of(headers),
+        version_id=responses.version_of(headers),
     )

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from ._net.addresses import Location, format_uri, parse_uri
 from ._runtime.kept_errors import without_traceback
-from ._s3 import operations
+from ._s3 import multipart_operations
 from ._s3.default import ClientLike, service_of
 from ._s3.listings import list_uploads as list_pages
 from ._s3.service import Service
@@ -60,7 +60,7 @@ def abort_uploads(uri: str, *, older_than: timedelta | float, client: ClientLike
         if one.initiated is None or (now - one.initiated).total_seconds() <= age:
             continue
         try:
-            operations.abort_upload(service, Location(location.bucket, one.key), one.upload_id)
+            multipart_operations.abort_upload(service, Location(location.bucket, one.key), one.upload_id)
         except S3Error as error:
             refusals.append(without_traceback(error))
         except S3dlioError as error:

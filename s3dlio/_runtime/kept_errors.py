@@ -2,7 +2,7 @@
 
 A kept exception holds its traceback, that its frames, and those whatever their variables named: payload memory
 would stay out, in cycles that only the collector ends. Before Python 3.11.9 and 3.12.3 the collector crashes
-on a memoryview in such a cycle (CPython's gh-77894). Callers are `failures`, `operations`, `upload` and `batch`.
+on a memoryview in such a cycle (CPython's gh-77894). Callers are `failures`, `object_operations`, `upload` and `batch`.
 """
 
 from __future__ import annotations

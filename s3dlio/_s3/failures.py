@@ -1,6 +1,6 @@
 """What went wrong with one attempt, as a value: classified by `retry`, told to the caller as an exception.
 
-It holds no traceback and no payload. Only `attempts` makes these; `operations` makes errors of its own by `s3_error`.
+It holds no traceback and no payload. Only `attempts` makes these; `responses` makes errors of its own by `s3_error`.
 """
 
 from __future__ import annotations

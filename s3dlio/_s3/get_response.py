@@ -2,7 +2,7 @@
 
 Pure: status and headers in, a `Promise` out, or `UnfitResponse`. How the body is framed (Content-Length, chunks, the
 end of the connection) plays no part: every framing passes through here. What a head does not say is unknown, and never
-replaced by a default. Callers are `sending` and `operations`; `download` compares versions by `difference`.
+replaced by a default. Callers are `sending` and `object_operations`; `download` compares versions by `difference`.
 
 Source: https://www.rfc-editor.org/rfc/rfc9110#section-14.4 and #section-15.3.7
 """

@@ -18,8 +18,8 @@ from .._values.timestamps import parse_timestamp
 from ..config import MAX_PARTS
 from . import xml
 from .failures import s3_error
-from .operations import parsed
 from .requests import Request
+from .responses import parsed
 from .service import Service
 
 # Pages of up to 1,000 uploads each: far more than a bucket has, and an end where a store names ever new ones.

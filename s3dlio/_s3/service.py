@@ -1,7 +1,7 @@
 """Runs every S3 request of one client: sign, exchange, classify, then return, retry or raise.
 
 Retries live here and nowhere else. It knows no S3 operation by name beyond what `retry` is told;
-`operations` builds the requests and reads the responses.
+`object_operations` and `multipart_operations` build the requests and read the responses.
 """
 
 from __future__ import annotations

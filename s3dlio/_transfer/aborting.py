@@ -12,7 +12,7 @@ from typing import Any
 
 from .._net.addresses import Location, format_uri
 from .._runtime.waiting import Changed
-from .._s3 import listings, operations
+from .._s3 import listings, multipart_operations
 from .._s3.service import Service
 from ..errors import NotFoundError, S3Error
 
@@ -59,7 +59,7 @@ class Aborting:
         try:
             self._changed.wait_for(decided)
             if chosen is not None:
-                operations.abort_upload(self._service, self._location, chosen)
+                multipart_operations.abort_upload(self._service, self._location, chosen)
                 self._done = True
                 if cancelled():
                     self._abort_late_parts(chosen)
@@ -78,4 +78,4 @@ class Aborting:
             except S3Error as error:  # it does not say: the upload is aborted again
                 log.info("the parts of %s cannot be listed: %s", format_uri(*self._location), error)
             time.sleep(ABORT_CHECK_PAUSE)
-            operations.abort_upload(self._service, self._location, upload_id)
+            multipart_operations.abort_upload(self._service, self._location, upload_id)

@@ -20,11 +20,11 @@ from .._net.exchange import unbroken
 from .._runtime import workers
 from .._runtime.kept_errors import without_traceback
 from .._runtime.waiting import Changed
-from .._s3 import operations
+from .._s3 import object_operations
 from .._s3.checksums import Algorithm, Checksum, load
 from .._s3.failures import Failed
-from .._s3.operations import Stored
 from .._s3.requests import Cancelled, CancelScope, Response
+from .._s3.responses import Stored
 from .._s3.service import Service
 from ..config import KIB, DownloadSettings, MultipartUploadConfig
 from ..errors import S3Error
@@ -279,7 +279,7 @@ class Gets:
 
     def run_together(self, first: int, last: int, scope: CancelScope) -> tuple[list[Any], Failed | None]:
         expected = self._usual if self._usual <= SMALL_BODY else 0
-        responses, rest = operations.get_objects(
+        responses, rest = object_operations.get_objects(
             self._service, self._locations[first:last], self._room, expected, scope
         )
         if responses and isinstance(responses[-1], Response):
@@ -401,7 +401,7 @@ class Puts:
             (self._locations[index], self._views[index], _checksum(algorithm, self._views[index]))
             for index in range(first, last)
         ]
-        stored, failed = operations.put_objects(self._service, objects, self._config, scope)
+        stored, failed = object_operations.put_objects(self._service, objects, self._config, scope)
         if failed is not None and self._service.without_algorithm(algorithm, failed):
             failed = None  # it says nothing about the algorithm that comes next
         infos: list[Any] = []
@@ -427,7 +427,7 @@ class Puts:
             algorithm = self._service.checksum_algorithm(self._config.checksum)
             checksum = _checksum(algorithm, view)
             try:
-                stored = operations.put_object(
+                stored = object_operations.put_object(
                     self._service, self._locations[index], [view], self._config, checksum, scope, before, uncertain
                 )
                 return self._info(index, stored, checksum, started)

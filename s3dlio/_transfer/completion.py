@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from .._net.addresses import Location, format_uri
-from .._s3 import listings, operations
-from .._s3.checksums import Algorithm
+from .._s3 import get_response, listings, multipart_operations, object_operations, responses
+from .._s3.checksums import Algorithm, Checksum
 from .._s3.endpoint_state import refuses_checksum
-from .._s3.operations import Checksum, Stored
 from .._s3.requests import FailedAttempt
+from .._s3.responses import Stored
 from .._s3.service import Service
 from .._s3.xml import CompletedPart, CompleteResult
 from .._values.entity_tags import parse_entity_tag
@@ -120,7 +120,7 @@ class Completion:
             CompletedPart(number, part.etag or "", self._told(part) if self._sends_part_checksums else None)
             for number, part in self._in_order()
         )
-        answer = operations.complete_upload(
+        answer = multipart_operations.complete_upload(
             self._service, self._location, self._upload_id, listed, self._config,
             self._checksum if self._sends_checksum else None, self._total, self._published, self._uncertain,
         )  # fmt: skip
@@ -148,22 +148,22 @@ class Completion:
         if not self._has_ended(failed):
             return False
         try:
-            headers = operations.head_object(self._service, self._location)
+            headers = object_operations.head_object(self._service, self._location)
         except S3dlioError:
             return False
-        size = operations.size_of(headers)
+        size = get_response.content_length(headers)
         if size is not None and size != self._total:
             return False
-        if not self._resumed and not operations.described_as(headers, self._config):
+        if not self._resumed and not object_operations.described_as(headers, self._config):
             return False
-        reported = operations.reported_checksum(headers, self._algorithm)
+        reported = responses.reported_checksum(headers, self._algorithm)
         etag = parse_entity_tag(headers.get("etag"))
         if self._checksum is not None and reported is not None:
             ours = reported == self._checksum.value
         else:
             ours = etag is not None and etag.opaque == self._expected_etag()
         if ours:
-            self._found = Stored(etag, reported, operations.version_of(headers), confirmed=reported is not None)
+            self._found = Stored(etag, reported, responses.version_of(headers), confirmed=reported is not None)
         return ours
 
     def _has_ended(self, failed: FailedAttempt) -> bool:
@@ -242,10 +242,10 @@ class Completion:
         if told != sent.value:
             fate = "nothing was deleted, for only a checksum of the whole object proves what a version is"
             if not sent.algorithm.composite:
-                fate = operations.withdraw(self._service, self._location, stored.version_id)
+                fate = object_operations.withdraw(self._service, self._location, stored.version_id)
             raise ChecksumMismatchError(
                 f"{self._uri}: the store has {sent.algorithm.s3_name} {told}, {sent.value} was sent; "
-                f"{operations.LIKELY_CAUSE}; {fate}"
+                f"{responses.LIKELY_CAUSE}; {fate}"
             )
         return stored._replace(checksum=told, confirmed=True)
 
@@ -266,7 +266,7 @@ class Completion:
     def _looked_at(self, stored: Stored) -> tuple[Stored, str | None]:
         """What a HEAD adds to the answer to Complete, and the checksum that it tells."""
         try:
-            headers = operations.head_object(self._service, self._location, version_id=stored.version_id)
+            headers = object_operations.head_object(self._service, self._location, version_id=stored.version_id)
         except S3dlioError as error:
             log.info("what the store has of %s cannot be asked: %s", self._uri, error)
             return stored, None
@@ -274,7 +274,7 @@ class Completion:
         named = stored.etag is not None and etag is not None and stored.version_id is None
         if named and str(stored.etag).removeprefix("W/") != str(etag).removeprefix("W/"):
             return stored, None  # another writer has replaced it meanwhile
-        size = operations.size_of(headers)
+        size = get_response.content_length(headers)
         if size is not None and size != self._total:
             raise ChecksumMismatchError(
                 f"{self._uri}: the store has {size} bytes, {self._total} were sent; nothing was deleted, for a size "

@@ -17,7 +17,7 @@ from .._net.addresses import Location, format_uri
 from .._net.exchange import unbroken
 from .._runtime import workers
 from .._runtime.waiting import Changed
-from .._s3 import checksums, operations
+from .._s3 import checksums, object_operations
 from .._s3.checksums import Checksum
 from .._s3.failures import Failed
 from .._s3.get_response import (
@@ -176,7 +176,7 @@ class Download:
     def _first(self) -> None:
         before, self._before = self._before, None
         try:
-            response = operations.get_object(
+            response = object_operations.get_object(
                 self._service,
                 self._location,
                 asked=self._asked_first(),
@@ -287,7 +287,7 @@ class Download:
         """Whether a range from the first byte on is refused because there is none."""
         size = error.object_size
         if size is None:
-            _, size = operations.head_with_size(
+            _, size = object_operations.head_with_size(
                 self._service, self._location, version_id=self._version_id, cancel=self._scope
             )
         return size == 0
@@ -313,7 +313,7 @@ class Download:
         """The object's size, after a response that ended with its connection: that may have cut something off."""
         promise = self._promise
         assert promise is not None
-        headers, size = operations.head_with_size(
+        headers, size = object_operations.head_with_size(
             self._service, self._location, version_id=self._version_id, cancel=self._scope
         )
         how = difference(promise.version, version_told(headers, size)) if promise.identified else None
@@ -361,7 +361,7 @@ class Download:
     def _fetch(self, wanted: Range) -> None:
         offset, length = self._start + wanted.offset, wanted.length
         try:
-            response = operations.get_object(
+            response = object_operations.get_object(
                 self._service,
                 self._location,
                 asked=Asked(offset, length, True, length, self._version, self._guard is not None),

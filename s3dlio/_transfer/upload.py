@@ -20,11 +20,11 @@ from typing import NamedTuple
 from .._net.addresses import Location, format_uri
 from .._runtime import workers
 from .._runtime.kept_errors import KeptError
-from .._s3 import listings, operations
-from .._s3.checksums import FOUND, Algorithm, load
+from .._s3 import listings, multipart_operations, object_operations
+from .._s3.checksums import FOUND, Algorithm, Checksum, load
 from .._s3.endpoint_state import refuses_checksum
-from .._s3.operations import Checksum, Stored
 from .._s3.requests import Cancelled, CancelScope
+from .._s3.responses import Stored
 from .._s3.service import Service
 from .._s3.xml import ListedPart
 from ..config import MultipartUploadConfig
@@ -326,7 +326,7 @@ class Upload(Account):
                 return StoredPart(known.etag.as_given, known.size, crc)
             checksum = None if algorithm is None or crc is None else Checksum(algorithm, algorithm.encode(crc))
             try:
-                stored = operations.upload_part(
+                stored = multipart_operations.upload_part(
                     self.service, self.location, upload_id, part.number, views, checksum, self._scope
                 )
             except S3Error as error:
@@ -358,7 +358,7 @@ class Upload(Account):
 
     def _abort_superseded(self, upload_id: str) -> None:
         try:
-            operations.abort_upload(self.service, self.location, upload_id)
+            multipart_operations.abort_upload(self.service, self.location, upload_id)
         except S3dlioError as error:
             log.warning("the upload %s of %s could not be aborted: %s", upload_id, self.uri, error)
 
@@ -399,7 +399,7 @@ class Upload(Account):
     def _create(self) -> str:
         while True:
             try:
-                return operations.create_upload(self.service, self.location, self.config, self.algorithm)
+                return multipart_operations.create_upload(self.service, self.location, self.config, self.algorithm)
             except S3Error as error:
                 if not self.service.without_algorithm(self.algorithm, error):
                     raise
@@ -595,7 +595,7 @@ class Upload(Account):
         while True:
             checksum = self._checksum(None if self.algorithm is None else self.algorithm.of(views))
             try:
-                stored = operations.put_object(
+                stored = object_operations.put_object(
                     self.service, self.location, views, self.config, checksum, self._scope, uncertain=uncertain
                 )
                 return stored._replace(checksum=None if checksum is None else checksum.value)

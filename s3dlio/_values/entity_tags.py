@@ -1,7 +1,7 @@
 """The one reader of entity tags: what an ETag header or element says, and what of it may be sent back.
 
 A tag that cannot be read is None, never an empty one: what a store does not say is unknown. Every comparison of tags
-and every If-Match goes through here. Callers are `operations`, `download`, `xml`, `objects` and `config`.
+and every If-Match goes through here. Callers are `config`, `xml`, `responses` and `download`, among others.
 
 Source: https://www.rfc-editor.org/rfc/rfc9110#section-8.8.3
 """
