@@ -29,17 +29,15 @@ xml_text = st.text(
 PARSERS: dict[str, Callable[[bytes], object]] = {
     "parse_create_upload": xml.parse_create_upload,
     "parse_complete": xml.parse_complete,
-    "parse_copy_part": xml.parse_copy_part,
     "parse_list_parts": xml.parse_list_parts,
-    "parse_list_objects_v2": xml.parse_list_objects_v2,
     "parse_list_uploads": xml.parse_list_uploads,
-    "parse_delete_result": xml.parse_delete_result,
-    "parse_list_buckets": xml.parse_list_buckets,
 }
 
 
-def document(root: str, content: str, *, namespace: str = f' xmlns="{NAMESPACE}"') -> bytes:
-    return f"{DECLARATION}<{root}{namespace}>{content}</{root}>".encode()
+def document(
+    root: str, content: str, *, namespace: str = f' xmlns="{NAMESPACE}"', declaration: str = DECLARATION
+) -> bytes:
+    return f"{declaration}<{root}{namespace}>{content}</{root}>".encode()
 
 
 def written(text: str) -> str:
@@ -139,27 +137,14 @@ def test_an_etag_that_cannot_be_read_is_none_and_the_rest_is_read(tag: str) -> N
     checksums = {"ChecksumCRC32": "AAAAAA=="}
     content = f"{tag}<ChecksumCRC32>AAAAAA==</ChecksumCRC32>"
     assert xml.parse_complete(document("CompleteMultipartUploadResult", content)) == (None, checksums)
-    assert xml.parse_copy_part(document("CopyPartResult", content)) == (None, checksums)
     part = f"<Part><PartNumber>1</PartNumber><Size>7</Size>{content}</Part>"
     assert xml.parse_list_parts(document("ListPartsResult", part)).parts == [(1, None, 7, checksums)]
-    contents = f"<Contents><Key>k</Key><Size>7</Size>{tag}</Contents>"
-    assert xml.parse_list_objects_v2(document("ListBucketResult", contents)).objects == [("k", 7, None, None, None)]
 
 
 def test_a_weak_etag_stays_weak() -> None:
     result = xml.parse_complete(document("CompleteMultipartUploadResult", '<ETag>W/"abc-2"</ETag>'))
     assert isinstance(result, xml.CompleteResult)
     assert str(result.etag) == "W/abc-2"
-
-
-@pytest.mark.parametrize("root", ["CopyPartResult", "CopyObjectResult"])
-def test_a_copy_is_read(root: str) -> None:
-    body = document(root, '<LastModified>2024-01-02T03:04:05Z</LastModified><ETag>"e"</ETag>')
-    assert xml.parse_copy_part(body) == (EntityTag("e"), {})
-
-
-def test_an_error_inside_a_successful_copy_is_found() -> None:
-    assert xml.parse_copy_part(b"<Error><Code>SlowDown</Code></Error>") == ErrorDocument("SlowDown")
 
 
 def test_the_document_of_a_completion_is_what_s3_documents() -> None:
@@ -263,48 +248,36 @@ def test_a_size_that_is_no_number_is_malformed(size: str) -> None:
 # ------------------------------------------------------------------------------------------------- listings
 
 
-def test_a_page_of_objects_is_read() -> None:
-    body = document(
-        "ListBucketResult",
-        "<IsTruncated>true</IsTruncated><NextContinuationToken>t/+=</NextContinuationToken>"
-        "<Contents><Key>a&amp;b</Key><LastModified>2024-01-02T03:04:05.678Z</LastModified>"
-        "<ETag>&quot;e&quot;</ETag><Size>7</Size><StorageClass>STANDARD</StorageClass></Contents>"
-        "<CommonPrefixes><Prefix>dir/</Prefix></CommonPrefixes>",
-    )
-    page = xml.parse_list_objects_v2(body)
-    modified = datetime(2024, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
-    assert page.objects == [("a&b", 7, EntityTag("e"), modified, "STANDARD")]
-    assert page[1:] == (["dir/"], True, "t/+=")
+def upload(key: str, more: str = "") -> str:
+    return f"<Upload><Key>{key}</Key><UploadId>u</UploadId>{more}</Upload>"
 
 
 @patient
 @given(st.lists(xml_text, max_size=5), st.lists(xml_text, max_size=3))
 def test_listed_keys_are_read_exactly(keys: list[str], prefixes: list[str]) -> None:
-    content = "".join(f"<Contents><Key>{written(k)}</Key><Size>0</Size></Contents>" for k in keys)
+    content = "".join(upload(written(k)) for k in keys)
     content += "".join(f"<CommonPrefixes><Prefix>{written(p)}</Prefix></CommonPrefixes>" for p in prefixes)
-    page = xml.parse_list_objects_v2(document("ListBucketResult", content))
-    assert [one.key for one in page.objects] == keys
+    page = xml.parse_list_uploads(document("ListMultipartUploadsResult", content))
+    assert [one.key for one in page.uploads] == keys
     assert page.common_prefixes == prefixes
 
 
 @patient
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40), max_size=5))
 def test_percent_encoded_keys_are_decoded(keys: list[str]) -> None:
-    content = "<EncodingType>url</EncodingType>"
-    content += "".join(f"<Contents><Key>{quote_plus(k, safe='/')}</Key><Size>0</Size></Contents>" for k in keys)
-    page = xml.parse_list_objects_v2(document("ListBucketResult", content))
-    assert [one.key for one in page.objects] == keys
+    content = "<EncodingType>url</EncodingType>" + "".join(upload(quote_plus(k, safe="/")) for k in keys)
+    page = xml.parse_list_uploads(document("ListMultipartUploadsResult", content))
+    assert [one.key for one in page.uploads] == keys
 
 
 def test_percent_signs_are_kept_where_the_store_did_not_encode() -> None:
-    content = "<Contents><Key>100%25+1</Key><Size>0</Size></Contents>"
-    page = xml.parse_list_objects_v2(document("ListBucketResult", content))
-    assert page.objects[0].key == "100%25+1"
+    page = xml.parse_list_uploads(document("ListMultipartUploadsResult", upload("100%25+1")))
+    assert page.uploads[0].key == "100%25+1"
 
 
-def test_an_empty_bucket_is_an_empty_page() -> None:
-    body = document("ListBucketResult", "<Prefix/><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated>")
-    assert xml.parse_list_objects_v2(body) == ([], [], False, None)
+def test_a_bucket_without_uploads_is_an_empty_page() -> None:
+    body = document("ListMultipartUploadsResult", "<Prefix/><IsTruncated>false</IsTruncated>")
+    assert xml.parse_list_uploads(body) == ([], [], False, None, None)
 
 
 @pytest.mark.parametrize(
@@ -312,18 +285,13 @@ def test_an_empty_bucket_is_an_empty_page() -> None:
     ["yesterday", "", "undefined", "0001-01-01T00:00:00Z", "99999999999-01-01T00:00:00Z", "1970-01-01T00:00:00Z"],
 )
 def test_a_date_that_cannot_be_read_is_none_and_the_rest_is_read(date: str) -> None:
-    contents = f"<Contents><Key>k</Key><Size>0</Size><LastModified>{date}</LastModified></Contents>"
-    assert xml.parse_list_objects_v2(document("ListBucketResult", contents)).objects == [("k", 0, None, None, None)]
-    upload = f"<Upload><Key>k</Key><UploadId>u</UploadId><Initiated>{date}</Initiated></Upload>"
-    assert xml.parse_list_uploads(document("ListMultipartUploadsResult", upload)).uploads == [("k", "u", None)]
-    bucket = f"<Buckets><Bucket><Name>b</Name><CreationDate>{date}</CreationDate></Bucket></Buckets>"
-    assert xml.parse_list_buckets(document("ListAllMyBucketsResult", bucket)).buckets == [("b", None)]
+    body = document("ListMultipartUploadsResult", upload("k", f"<Initiated>{date}</Initiated>"))
+    assert xml.parse_list_uploads(body).uploads == [("k", "u", None)]
 
 
 def test_a_date_without_a_zone_is_in_utc() -> None:
-    content = "<Buckets><Bucket><Name>b</Name><CreationDate>2024-01-02T03:04:05</CreationDate></Bucket></Buckets>"
-    page = xml.parse_list_buckets(document("ListAllMyBucketsResult", content))
-    assert page.buckets[0].created == datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)
+    body = document("ListMultipartUploadsResult", upload("k", "<Initiated>2024-01-02T03:04:05</Initiated>"))
+    assert xml.parse_list_uploads(body).uploads[0].initiated == datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def test_a_page_of_uploads_is_read() -> None:
@@ -339,56 +307,10 @@ def test_a_page_of_uploads_is_read() -> None:
     assert page[1:] == (["d/"], True, "a b", "u+1")
 
 
-def test_a_page_of_buckets_is_read() -> None:
-    body = document(
-        "ListAllMyBucketsResult",
-        "<Owner><ID>o</ID></Owner><Buckets><Bucket><Name>one</Name></Bucket><Bucket><Name>two</Name></Bucket>"
-        "</Buckets><ContinuationToken>t</ContinuationToken>",
-    )
-    assert xml.parse_list_buckets(body) == ([("one", None), ("two", None)], "t")
-
-
-# ------------------------------------------------------------------------------------------ delete and create
-
-
-def test_the_outcome_of_each_deleted_key_is_read() -> None:
-    body = document(
-        "DeleteResult",
-        "<Deleted><Key>gone</Key></Deleted>"
-        "<Error><Key>kept</Key><Code>AccessDenied</Code><Message>no</Message></Error>"
-        "<Error><Key>old</Key><VersionId>v</VersionId><Code>InternalError</Code></Error>",
-    )
-    assert xml.parse_delete_result(body) == (
-        ["gone"],
-        [("kept", None, "AccessDenied", "no"), ("old", "v", "InternalError", None)],
-    )
-
-
-def test_a_quiet_delete_without_failures_is_empty() -> None:
-    assert xml.parse_delete_result(document("DeleteResult", "")) == ([], [])
-
-
-@patient
-@given(st.lists(xml_text, max_size=6), st.booleans())
-def test_keys_to_delete_read_back_exactly(keys: list[str], quiet: bool) -> None:
-    root = ElementTree.fromstring(xml.delete_document(keys, quiet=quiet))
-    assert [one.text for one in root.iterfind("{*}Object/{*}Key")] == keys
-    assert root.findtext("{*}Quiet") == ("true" if quiet else "false")
-
-
 @pytest.mark.parametrize("character", ["\x00", "\x08", "\x1f", "\ud800", "\ufffe", "\uffff"])
-def test_a_key_that_xml_cannot_express_is_refused(character: str) -> None:
-    with pytest.raises(ValueError, match="cannot stand in an XML document"):
-        xml.delete_document(["fine", f"bad{character}"])
-
-
-def test_creating_a_bucket_in_us_east_1_sends_no_document() -> None:
-    assert xml.create_bucket_document("us-east-1") == b""
-
-
-def test_creating_a_bucket_elsewhere_names_the_region() -> None:
-    root = ElementTree.fromstring(xml.create_bucket_document("eu-west-1"))
-    assert root.findtext("{*}LocationConstraint") == "eu-west-1"
+def test_what_xml_cannot_express_is_refused(character: str) -> None:
+    with pytest.raises(ValueError, match="cannot be written in an XML document"):
+        xml.complete_document([CompletedPart(1, "fine"), CompletedPart(2, f"bad{character}")])
 
 
 # --------------------------------------------------------------------------------------------------- refusals
@@ -401,17 +323,17 @@ def test_creating_a_bucket_elsewhere_names_the_region() -> None:
         b"",
         b"not xml",
         b"<html></html>",
-        b"<ListBucketResult><Contents>",
+        b"<ListPartsResult><Part>",
         b"<a></b>",
-        b'<?xml version="1.0" encoding="no-such"?><ListBucketResult/>',
-        b"<p:ListBucketResult/>",
+        b'<?xml version="1.0" encoding="no-such"?><ListPartsResult/>',
+        b"<p:ListPartsResult/>",
         b"<Unknown/>",
-        b"<DeleteResult>\xff</DeleteResult>",
-        b"<DeleteResult>&nbsp;</DeleteResult>",
-        b"<DeleteResult/><DeleteResult/>",
+        b"<ListMultipartUploadsResult>\xff</ListMultipartUploadsResult>",
+        b"<ListMultipartUploadsResult>&nbsp;</ListMultipartUploadsResult>",
+        b"<ListMultipartUploadsResult/><ListMultipartUploadsResult/>",
     ],
 )
-def test_another_answer_is_malformed(name: str, body: bytes) -> None:
+def test_another_document_is_malformed(name: str, body: bytes) -> None:
     with pytest.raises(MalformedResponse):
         PARSERS[name](body)
 
@@ -424,22 +346,24 @@ def test_a_malformed_response_is_a_value_error() -> None:
 @pytest.mark.parametrize(
     "doctype",
     [
-        b"<!DOCTYPE DeleteResult>",
-        b'<!DOCTYPE DeleteResult SYSTEM "file:///etc/passwd">',
-        b'<!DOCTYPE DeleteResult [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]>',
-        b'<!DOCTYPE DeleteResult [<!ENTITY x SYSTEM "file:///etc/passwd">]>',
+        b"<!DOCTYPE ListMultipartUploadsResult>",
+        b'<!DOCTYPE ListMultipartUploadsResult SYSTEM "file:///etc/passwd">',
+        b'<!DOCTYPE ListMultipartUploadsResult [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]>',
+        b'<!DOCTYPE ListMultipartUploadsResult [<!ENTITY x SYSTEM "file:///etc/passwd">]>',
     ],
 )
 def test_a_doctype_is_refused_and_with_it_every_entity(doctype: bytes) -> None:
     with pytest.raises(MalformedResponse, match="DOCTYPE"):
-        xml.parse_delete_result(doctype + b"<DeleteResult><Deleted><Key>&x;</Key></Deleted></DeleteResult>")
+        xml.parse_list_uploads(
+            doctype + b"<ListMultipartUploadsResult><Upload><Key>&x;</Key></Upload></ListMultipartUploadsResult>"
+        )
 
 
 def test_an_oversized_document_is_refused_unread() -> None:
     with pytest.raises(MalformedResponse, match="S3's have at most"):
-        xml.parse_delete_result(b"<" * (xml.MAX_DOCUMENT + 1))
+        xml.parse_list_uploads(b"<" * (xml.MAX_DOCUMENT + 1))
 
 
 def test_a_deeply_nested_document_is_refused() -> None:
     with pytest.raises(MalformedResponse, match="nests more than"):
-        xml.parse_delete_result(b"<a>" * 100_000)
+        xml.parse_list_uploads(b"<a>" * 100_000)
