@@ -17,7 +17,6 @@ from ._transfer.batch import Batch, Puts
 from ._values.checks import check_integer
 from ._values.entity_tags import parse_entity_tag
 from ._values.timestamps import parse_timestamp
-from ._values.checks import check_integer
 from .config import MultipartUploadConfig
 from .options import Buffer, OnError, PutManyOptions, UploadOptions, checks_names
 from .progress import Progress
