@@ -1,7 +1,7 @@
-"""Every exception that s3dlio raises on its own account, and nothing else.
+"""All exceptions of s3dlio.
 
-This module imports nothing of ours but what takes secrets out of a message, so that any floor may raise from it.
-What goes into a message is an operation, a place and what the store answered.
+Any floor may raise them, so this module imports only `redaction`, which removes secrets from messages. A message names
+the operation, the object and what the store reported.
 
 ::
 
@@ -28,7 +28,6 @@ What goes into a message is an operation, a place and what the store answered.
 from __future__ import annotations
 
 import builtins
-import pickle
 from typing import Any
 
 from ._values.redaction import redacted
@@ -38,8 +37,8 @@ class S3dlioError(Exception):
     """Base class of every error of this library.
 
     Attributes:
-        uncertain: how many attempts ended without an answer that tells whether they took effect; 0 where none did.
-        attempts: how many times the request was sent or tried; 0 for what is no request's failure.
+        uncertain: how many attempts ended without a response that says whether they took effect; 0 where none did.
+        attempts: how many attempts were made; 0 for an error that is not about a request.
         elapsed: seconds from the first attempt to the end of the last; None where nothing was sent.
     """
 
@@ -51,14 +50,14 @@ class S3dlioError(Exception):
         super().__init__(*(redacted(one) if isinstance(one, str) else one for one in args))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """By what it was made from; every attribute goes with it, and its cause where that can be pickled."""
+        """By the arguments it was made from, with every attribute, and with its cause where that can be pickled."""
         return type(self), self._made_from(), self._state()
 
     def _made_from(self) -> tuple[Any, ...]:
         return self.args
 
     def _state(self) -> dict[str, Any]:
-        """What `BaseException.__setstate__` sets on the error made anew."""
+        """The attributes that `BaseException.__setstate__` sets on the copy."""
         state = dict(self.__dict__)
         cause = _that_travels(self.__cause__)
         if cause is not None:
@@ -67,15 +66,17 @@ class S3dlioError(Exception):
 
 
 def _that_travels(cause: BaseException | None) -> BaseException | None:
-    """A cause that another process can be given: ours and Python's own are, and of others nobody knows."""
+    """A cause that another process can unpickle: one of ours or of Python's own. Others may not be importable there."""
     seen, one = set(), cause
     while one is not None and id(one) not in seen:
         seen.add(id(one))
         one = one.__cause__
-    if one is not None:  # a circle
+    if one is not None:  # a cycle
         return None
     if cause is None or isinstance(cause, S3dlioError):
         return cause
+    import pickle  # it is loaded already: the caller is pickling
+
     try:
         pickle.dumps(cause)
     except Exception:  # whatever its arguments are
@@ -84,7 +85,7 @@ def _that_travels(cause: BaseException | None) -> BaseException | None:
 
 
 class ConfigurationError(S3dlioError, ValueError):
-    """A setting, environment variable or configuration file holds a value that cannot be used."""
+    """A setting, environment variable or configuration file has a value that cannot be used."""
 
 
 class OptionTypeError(ConfigurationError, TypeError):
@@ -108,7 +109,7 @@ class WriterClosedError(S3dlioError):
 
 
 class ChecksumMismatchError(S3dlioError):
-    """Bytes that arrived, or that the store says it has, differ from those that were sent."""
+    """The bytes received, or those that the store reports to have, differ from the bytes that were sent."""
 
 
 class ObjectChangedError(S3dlioError):
@@ -120,11 +121,11 @@ class ForkedError(S3dlioError):
 
 
 class TransportError(S3dlioError, ConnectionError):
-    """The connection could not be made, or broke, and retries did not cure it."""
+    """The connection could not be made, or broke, and retries did not help."""
 
 
 class TimeoutError(TransportError, builtins.TimeoutError):
-    """No progress was made within a deadline, and retries did not cure it."""
+    """No progress was made within a deadline, and retries did not help."""
 
 
 class S3Error(S3dlioError):
@@ -134,14 +135,14 @@ class S3Error(S3dlioError):
         operation: S3 operation, for example ``"UploadPart"``.
         bucket: bucket name, or None for operations on the service.
         key: object key, or None for operations on a bucket.
-        status: HTTP status of the answer.
-        code: S3 error code, for example ``"NoSuchKey"``; None where the answer had none.
-        message: the store's own words; None where the answer had none.
+        status: HTTP status of the response.
+        code: S3 error code, for example ``"NoSuchKey"``; None where the response had none.
+        message: the store's own message; None where the response had none.
         request_id: the store's request id (``x-amz-request-id``).
         host_id: the store's host id (``x-amz-id-2``).
         upload_id: multipart upload the request belonged to.
         part_number: part the request carried, counted from 1.
-        attempts: how many times the request was sent.
+        attempts: how many attempts were made.
 
     Source: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
     """
@@ -186,7 +187,7 @@ class S3Error(S3dlioError):
         return redacted(f"{self.operation}{place}{part} was refused{status}{code}{message}{request}{tries}")
 
     def __str__(self) -> str:
-        # FileNotFoundError and PermissionError bring an OSError.__str__ that would print the bare arguments.
+        # FileNotFoundError and PermissionError inherit OSError.__str__, which would print the bare arguments.
         return self._sentence()
 
     def _made_from(self) -> tuple[Any, ...]:
@@ -212,11 +213,11 @@ class InvalidRangeError(S3Error):
     """The range begins at or past the end of the object (416).
 
     Attributes:
-        object_size: bytes of the object, where the store told; else None.
+        object_size: bytes of the object, where the store reported it; else None.
     """
 
     object_size: int | None = None
 
 
 class ThrottledError(S3Error):
-    """The store asked for a slower pace (503 SlowDown, 429) until the attempts were used up."""
+    """The store asked for fewer requests (503 SlowDown, 429) until the attempts were used up."""

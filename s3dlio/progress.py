@@ -1,6 +1,6 @@
-"""The shape of progress reports, for callers that want to draw a bar.
+"""Progress reports, for callers that want to draw a bar.
 
-This module must never decide when to report: the writer and the reader do. It imports nothing of ours.
+The writer and the reader decide when to report. This module imports nothing of ours.
 """
 
 from typing import NamedTuple, Protocol
@@ -12,7 +12,7 @@ class ProgressEvent(NamedTuple):
     Attributes:
         operation: ``"upload"`` or ``"download"``.
         uri: the object, as ``s3://bucket/key``; of many objects the one that has just been finished.
-        bytes_done: payload bytes that have safely arrived, counted once even if they were sent again.
+        bytes_done: payload bytes that have arrived, counted once even if they were sent again.
         total_bytes: payload bytes expected, or None while that is unknown.
         parts_done: parts (upload), ranges (download) or objects (`get_many`, `put_many`) that are finished.
     """
@@ -28,7 +28,7 @@ class Progress(Protocol):
     """A callable that takes a `ProgressEvent`.
 
     It is called from worker threads, one call at a time for one transfer, and should return quickly.
-    What it raises is logged and does not disturb the transfer.
+    An exception that it raises is logged and does not end the transfer.
     """
 
     def __call__(self, event: ProgressEvent, /) -> object: ...

@@ -10,13 +10,13 @@ class UploadInfo(Mapping[str, Any]):
     """What was stored. Attributes and mapping access by the same names.
 
     Attributes:
-        etag: ETag without quotes (`e_tag` is the same), a weak one with its ``W/``; None where the store names none.
+        etag: ETag without quotes (`e_tag` is the same), a weak one with its ``W/``; None where the store reports none.
         parts: number of parts; 1 when one PutObject sufficed.
         total_bytes: size of the object in bytes.
         checksum: base64 of the checksum of the bytes that were sent (a composite one ends in ``-N``), or None.
         checksum_algorithm: ``"crc64nvme"`` and so on, or None.
-        checksum_confirmed: the store reported the same checksum of the object. False says only that it did not tell;
-            where it tells another one, the upload fails.
+        checksum_confirmed: the store reported the same checksum of the object. False means that it reported none; where
+            it reports another one, the upload fails.
         version_id: version of the object in a versioned bucket, or None.
         started_at, completed_at: aware datetimes in UTC.
         upload_id: the multipart upload's id; None when one PutObject sufficed.

@@ -41,7 +41,7 @@ from . import tls
 from .addresses import Origin
 from .exchange import reset_connection
 from .idle_connections import IdleConnections
-from .proxies import ProxyRefusedError, proxy_for
+from .proxies import ProxyRefusedError, load_proxies, proxy_for
 
 # Idle connections kept to one host where the client has no cap of its own.
 KEPT_IDLE = 256
@@ -156,6 +156,7 @@ class Connections:
     def __init__(self, *, settings: ClientSettings, profile_bundle: Callable[[], str | None] = lambda: None) -> None:
         self._settings = settings
         self._profile_bundle = profile_bundle
+        load_proxies()
         self._start_afresh()
         _living.add(self)
 

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from urllib.request import getproxies, getproxies_environment, proxy_bypass
+import sys
 
+from .._runtime.forking import forks_wait
+from .._values.environment import has_proxy_variables
 from ..errors import TransportError
 from .addresses import Origin
+
+# Where `urllib.request` reads the settings of the desktop too.
+_DESKTOP_HAS_PROXIES = sys.platform == "darwin"
 
 
 class ProxyRefusedError(TransportError):
@@ -28,8 +33,24 @@ class ProxyRefusedError(TransportError):
         )
 
 
+def _may_have_proxies() -> bool:
+    return _DESKTOP_HAS_PROXIES or has_proxy_variables()
+
+
+def load_proxies() -> None:
+    """Imports what proxies need in the caller's thread, because workers import nothing. Most processes need nothing."""
+    if _may_have_proxies():
+        with forks_wait():
+            import urllib.request  # noqa: F401
+
+
 def proxy_for(origin: Origin) -> str | None:
     """The URL of the proxy for this origin, with a scheme; None where it is reached directly."""
+    if not _may_have_proxies():
+        return None
+    with forks_wait():
+        from urllib.request import getproxies, getproxies_environment, proxy_bypass
+
     known = getproxies()
     proxy = known.get(origin.scheme) or known.get("all")
     if not proxy:

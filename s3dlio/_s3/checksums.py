@@ -1,7 +1,7 @@
-"""The checksums S3 knows: CRC64NVME, CRC32C and CRC32, computed by awscrt, and SHA256 and SHA1, by hashlib.
+"""The checksums of S3: CRC64NVME, CRC32C and CRC32, computed by awscrt, and SHA256 and SHA1, computed by hashlib.
 
-It must never compute over bytes one by one in Python, and never import awscrt before a checksum is needed
-(57 ms and 12 MB). Called by `upload`, `completion` and `download` for payload, by `operations` for header names.
+Nothing is computed byte by byte in Python. awscrt is imported when the first CRC is needed: that takes 30 ms and 12 MB.
+Callers are `upload`, `completion` and `download` for payload, and the modules of operations for header names.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 
 from .._runtime.forking import forks_wait
 
-# The number of parts at the end of a composite value.
+# A composite value ends with the number of parts.
 _COUNT = re.compile("-[0-9]{1,5}$")
 
 
 @functools.cache
 def _native() -> Any:
+    """awscrt's functions. The thread that needs them first imports them; no fork happens meanwhile."""
     with forks_wait():
         from awscrt import checksums  # type: ignore[import-untyped, unused-ignore]
 
@@ -30,13 +31,13 @@ def _native() -> Any:
 
 
 def load() -> None:
-    """Imports awscrt in the caller's thread; workers import nothing."""
+    """Imports awscrt in the caller's thread, where CRCs will be needed: workers should import nothing."""
     _native()
 
 
 @dataclass(frozen=True)
 class Algorithm:
-    """One checksum and the names that S3 has for it; its values are numbers of `bits` bits.
+    """One checksum and its names in S3; its values are numbers of `bits` bits.
 
     Attributes:
         name: in lower case, as users write it: ``crc64nvme``.
@@ -44,8 +45,8 @@ class Algorithm:
         header: header that carries a value: ``x-amz-checksum-crc64nvme``.
         xml: element that carries a value: ``ChecksumCRC64NVME``.
         bits: width of a value.
-        composite: of a multipart object the store reports that of its parts' values in a row, with their number. Of a
-            hash it knows no other; of a CRC it depends on how the upload was created.
+        composite: for a multipart object, the store reports the checksum of the parts' checksums, with the number of
+            parts. For a hash it always does; for a CRC it depends on how the upload was created.
 
     Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
     """
@@ -64,15 +65,15 @@ class Algorithm:
 
     @property
     def hashed(self) -> bool:
-        """Whether it is a hash: the values of two byte strings do not give that of both in a row."""
+        """Whether it is a hash: the values of two byte strings cannot be combined into the value of both."""
         return self.name.startswith("sha")
 
     def of_kind(self, composite: bool) -> Algorithm:
-        """The same algorithm, whose multipart objects have a value of this kind."""
+        """The same algorithm with this kind of value for multipart objects."""
         return self if composite is self.composite else replace(self, composite=composite)
 
     def of(self, segments: Iterable[Any]) -> int:
-        """The value of all segments (C-contiguous buffers of any format) in a row; no copy, and no GIL for long ones.
+        """The value of all segments (C-contiguous buffers of any format) together; no copy, and no GIL for long ones.
 
         Raises:
             BufferError: a segment is not contiguous.
@@ -88,7 +89,7 @@ class Algorithm:
         return int.from_bytes(digest.digest(), "big")
 
     def of_parts(self, parts: Iterable[tuple[int, int]]) -> str:
-        """What S3 reports of a multipart object: from each part's value and length in bytes, in their order."""
+        """The value that S3 reports for a multipart object, from each part's value and length in bytes, in order."""
         if self.composite:
             digests = [value.to_bytes(self.bits // 8, "big") for value, _ in parts]
             return f"{self.encode(self.of(digests))}-{len(digests)}"
@@ -99,10 +100,10 @@ class Algorithm:
         return self.encode(total)
 
     def update(self, data: Any, value: int = 0) -> int:
-        """The CRC of what gave `value` (0: nothing) followed by `data`; no copy and, from 5 KiB, no GIL.
+        """The CRC of the bytes so far, whose CRC is `value`, followed by `data`; no copy and, from 5 KiB, no GIL.
 
         Args:
-            data: a C-contiguous buffer of any format, taken as its bytes.
+            data: a C-contiguous buffer of any format; its bytes count.
 
         Raises:
             BufferError: `data` is not contiguous.
@@ -111,16 +112,16 @@ class Algorithm:
         return crc
 
     def combine(self, first: int, second: int, second_length: int) -> int:
-        """The CRC of two byte strings in a row, from the CRC of each and the second one's length in bytes."""
+        """The CRC of two byte strings together, from the CRC of each and the length of the second in bytes."""
         crc: int = getattr(_native(), f"combine_{self.name}")(first, second, second_length)
         return crc
 
     def encode(self, value: int) -> str:
-        """The value as S3 writes it: big-endian bytes in base64."""
+        """The value in S3's form: big-endian bytes in base64."""
         return base64.b64encode(value.to_bytes(self.bits // 8, "big")).decode("ascii")
 
     def decode(self, text: str) -> int:
-        """The value that S3 wrote as `text`.
+        """The value of a text in S3's form.
 
         Raises:
             ValueError: `text` is not base64 of this algorithm's width (composite values end in ``-N``).
@@ -134,11 +135,11 @@ class Algorithm:
         return int.from_bytes(raw, "big")
 
     def told(self, text: str | None) -> str | None:
-        """The value, composite or not, that a header or element tells; None where it is absent, empty or unreadable.
+        """The value, composite or not, in a header or element; None where it is absent, empty or unreadable.
 
-        A field that was sent twice arrives joined by a comma: equal values count as one, different ones as none.
+        Fields that were sent twice arrive joined by a comma: equal values count as one, different ones as none.
         """
-        if not text:  # every head is asked for every algorithm
+        if not text:  # the usual case: each head is searched for every algorithm
             return None
         value = text.strip()
         if "," in value:
@@ -152,7 +153,7 @@ class Algorithm:
 
 
 class Checksum(NamedTuple):
-    """A checksum as S3 writes it: the algorithm and the base64 value."""
+    """An algorithm and a value in S3's form (base64)."""
 
     algorithm: Algorithm
     value: str
@@ -163,7 +164,7 @@ def _algorithm(s3_name: str, bits: int, composite: bool = False) -> Algorithm:
     return Algorithm(name, s3_name, f"x-amz-checksum-{name}", f"Checksum{s3_name}", bits, composite)
 
 
-# By name, in the order in which they are preferred: speed, and how much a value of that width proves.
+# By name, in order of preference: by speed, then by width.
 ALGORITHMS: dict[str, Algorithm] = {
     algorithm.name: algorithm
     for algorithm in (
@@ -171,7 +172,7 @@ ALGORITHMS: dict[str, Algorithm] = {
         _algorithm("SHA256", 256, composite=True),
     )
 }  # fmt: skip
-# What an upload that another tool began may have been created with; no upload of ours is.
+# An upload that another tool began may have been created with SHA1; ours never are.
 FOUND = {**ALGORITHMS, "sha1": _algorithm("SHA1", 160, composite=True)}
-# What a store without an algorithm is offered instead, one after the other; SHA256 costs too much to be chosen unasked.
+# Offered one after the other to a store that does not support an algorithm. SHA256 is too slow to be chosen unasked.
 LADDER = tuple(name for name, algorithm in ALGORITHMS.items() if not algorithm.composite)

@@ -1,9 +1,9 @@
 """Credentials, region and endpoint: as given, from the environment, or through botocore's chain.
 
 The chain (files, profiles, programs, containers, instances) needs a session of botocore's, and making one takes tens of
-milliseconds. So a client has at most one, and none where arguments and variables say all and no profile counts. The S3
-service model is never loaded. No secret leaves this module except in a `Credentials`, whose repr hides it. `service`
-and `attempts` call it.
+milliseconds. So a client has at most one, and none where arguments and variables say everything and no profile counts.
+The S3 service model is never loaded. No secret leaves this module except in a `Credentials`, whose repr hides it.
+`service` and `attempts` call it.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ _NONE_FOUND = (
     "the profile, or the container's or instance's provider; give Client(credentials=(access key, secret key)), "
     "or credentials='anonymous'"
 )
-# Seconds between two looks at the caller's scope and deadline while credentials are being fetched.
+# Seconds between two checks of the caller's scope and deadline while credentials are fetched.
 WAIT_SLICE = 0.05
-# Seconds before credentials that are still valid are asked for anew, once that has failed.
+# After a failed refresh of credentials that are still valid: seconds until the next one.
 NEXT_TRY = 10.0
-# What may stand in a header: a line feed at a variable's end would otherwise split the request.
+# Characters that a header may contain. A line feed at the end of a variable would split the request.
 _PRINTABLE = re.compile(r"[\x21-\x7e]+")
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """Frozen credentials of one request, under botocore's names; `generation` counts how often they were renewed."""
+    """The credentials of one request, under botocore's names; `generation` counts the renewals."""
 
     access_key: str
     secret_key: str = field(repr=False)
@@ -61,14 +61,14 @@ class Credentials:
 
 
 class _Fetch:
-    """One walk through botocore's chain, or one refresh, on a thread of its own; all who need its outcome wait here.
+    """One search through botocore's chain, or one refresh, on a thread of its own. All callers wait for it here.
 
-    It reads files, runs programs and asks networks, none of which hears a Ctrl-C, a cancel or a deadline; those who
-    wait do.
+    It reads files, runs programs and sends requests, which neither Ctrl-C nor a cancel nor a deadline can end. The wait
+    for it ends at each of them.
 
     Args:
-        found: the chain's object to refresh; None to walk through the chain.
-        session: to walk with.
+        found: the chain's object to refresh; None to search the chain.
+        session: the session whose chain is searched.
         generation: how often credentials were renewed before.
     """
 
@@ -82,39 +82,39 @@ class _Fetch:
         self._generation = generation
 
     def run(self) -> None:
-        """Fetches; `done` is for the caller to set."""
+        """Fetches. The caller sets `done`."""
         try:
             if self.found is None:
                 self.found = self._session.get_credentials()
             self.credentials = _frozen(self.found, self._generation)
-        except Exception as error:  # the chain reaches files, programs and networks, and wraps only some errors
+        except Exception as error:  # files, programs and networks are involved, and botocore wraps only some errors
             self.error = without_traceback(error)
 
     def wait(self, check: Callable[[], None] | None, until: float | None) -> None:
-        """Returns when it has ended.
+        """Waits for the end.
 
         Raises:
-            TimeoutError: it has not by `until`, of the monotonic clock; it goes on for whoever needs it next.
+            TimeoutError: it has not ended by `until` (monotonic clock). It continues, for the next caller.
         """
         while not self.done.wait(WAIT_SLICE if until is None else max(0.0, min(WAIT_SLICE, until - time.monotonic()))):
             if check is not None:
                 check()
             if until is not None and time.monotonic() >= until:
-                raise OurTimeoutError("no credentials came in time")
+                raise OurTimeoutError("credentials were not found in time")
 
     def outcome(self) -> Credentials:
-        """What it came to; every one who waited gets an error of their own."""
+        """The credentials, or an error. Each caller gets an error object of its own."""
         if isinstance(self.error, S3dlioError):
             raise type(self.error)(*self.error.args) from self.error.__cause__
         if self.error is not None:
-            raise CredentialsError(f"credentials could not be had: {self.error}") from self.error
+            raise CredentialsError(f"credentials could not be found: {self.error}") from self.error
         if self.credentials is None:
             raise CredentialsError(_NONE_FOUND)
         return self.credentials
 
 
 class CredentialSource:
-    """Where one client's credentials, region and endpoint come from; any thread may ask."""
+    """Finds one client's credentials, region and endpoint. Any thread may call it."""
 
     def __init__(self, settings: ClientSettings) -> None:
         self._settings = settings
@@ -148,18 +148,18 @@ class CredentialSource:
                 self._session_for_profile()
 
     def frozen(self, check: Callable[[], None] | None = None, within: float | None = None) -> Credentials | None:
-        """Credentials for one attempt, refreshed if their time has come; None for anonymous access.
+        """Credentials for one attempt, refreshed if they are due; None for anonymous access.
 
-        The chain is asked once for all threads that wait.
+        The chain is searched once for all threads that wait.
 
         Args:
-            check: called some twenty times a second during such a wait; what it raises ends the wait.
-            within: seconds that it may take; None for as long as it takes.
+            check: called about twenty times a second during a wait; an exception that it raises ends the wait.
+            within: most seconds to wait; None for no limit.
 
         Raises:
             CredentialsError: none were found, they cannot be used, or the refresh failed.
             ConfigurationError: the profile does not exist, or a shared file is malformed.
-            TimeoutError: they did not come within that time.
+            TimeoutError: they were not found within that time.
         """
         given = self._settings.credentials
         if given == "anonymous":
@@ -179,13 +179,13 @@ class CredentialSource:
                 return fetch.outcome()
 
     def _ready_or_fetch(self) -> tuple[Credentials | None, _Fetch | None]:
-        """Credentials that can be used now, or else the fetch to wait for, which is under way."""
+        """Credentials that can be used now, or else the running fetch to wait for."""
         fetch = None
         try:
             with self._lock:
                 found, latest = self._chain_credentials, self._latest
                 if latest is not None and not _is_due(found):
-                    return latest, None  # botocore is not asked: it might find them due now, and refresh under the lock
+                    return latest, None  # not through botocore: it might refresh them now, under the lock
                 usable = None if latest is None or _is_due(found, mandatory=True) else latest
                 if self._fetch is not None:
                     return usable, self._fetch
@@ -199,11 +199,11 @@ class CredentialSource:
                 fetch = self._fetch = _Fetch(found, session, self._generation)
             try:
                 threading.Thread(target=self._run, args=(fetch,), name="s3dlio-credentials", daemon=True).start()
-            except RuntimeError:  # no thread is to be had; from Python 3.12 on none is at exit
+            except RuntimeError:  # no thread can be started; from Python 3.12 on none can at exit
                 self._run(fetch)
             return usable, fetch
         except BaseException:
-            if fetch is not None:  # an interrupt; those who wait for it begin another
+            if fetch is not None:  # an interrupt; the threads that wait for it start another
                 with self._lock:
                     if self._fetch is fetch:
                         self._fetch = None
@@ -215,7 +215,7 @@ class CredentialSource:
         try:
             fetch.run()
         except BaseException as error:
-            fetch.error = CredentialsError(f"credentials could not be had: {error!r}")
+            fetch.error = CredentialsError(f"credentials could not be found: {error!r}")
             raise
         finally:
             self._end(fetch)
@@ -226,16 +226,16 @@ class CredentialSource:
                 self._fetch = None
                 if fetch.error is None and fetch.found is not None:
                     self._chain_credentials, self._latest = fetch.found, fetch.credentials
-                    # Within its advisory time botocore keeps a failed refresh to itself.
+                    # In its advisory period botocore does not report a failed refresh.
                     self._not_before = time.monotonic() + NEXT_TRY if _is_due(fetch.found) else 0.0
         fetch.done.set()
 
     def renew(self, expired: Credentials | None) -> bool:
-        """Forgets credentials that the store calls expired, so that the chain is asked anew.
+        """Drops credentials that the store reported as expired, so that the chain is searched again.
 
         Returns:
-            False where there are no others: they were given, or there are none. True too where somebody has renewed
-            those already: many requests fail together, and one renewal serves all.
+            False where there are no others: they were given, or access is anonymous. True also where another thread has
+            renewed them already: many requests fail together, and one renewal serves all.
         """
         if self._settings.credentials is not None or expired is None:
             return False
@@ -354,7 +354,7 @@ class CredentialSource:
             except BotoCoreError as error:
                 raise ConfigurationError(f"the AWS configuration cannot be used: {error}") from error
             if self._settings.credentials is None:
-                with forks_wait():  # it makes a TLS context for the instance's provider
+                with forks_wait():  # it makes a TLS context for the provider of instances
                     resolver = session.get_component("credential_provider")
                 if has_empty_variables():
                     _replace_providers(resolver)
@@ -362,7 +362,7 @@ class CredentialSource:
         return self._session
 
     def _tell_session(self, session: Any) -> None:
-        """Gives it what providers that ask a service (STS, SSO) need, and botocore does not know by itself."""
+        """Sets what the providers that call a service (STS, SSO) need and botocore does not know by itself."""
         region = self._settings.region or region_from_environment()
         if not region and not session.get_config_variable("region"):
             region = DEFAULT_REGION
@@ -374,7 +374,7 @@ class CredentialSource:
 
 
 def _ignore_empty_variables(session: Any) -> None:
-    """Has a session read its variables, the profile's name among them, as if the empty ones were not set."""
+    """Makes a session ignore empty variables, also for the name of the profile."""
     with forks_wait():
         from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES, ConfigChainFactory
 
@@ -392,7 +392,7 @@ def _ignore_empty_variables(session: Any) -> None:
 
 
 def _replace_providers(resolver: Any) -> None:
-    """The same for the providers that look at the environment themselves."""
+    """The same for the providers that read the environment themselves."""
     with forks_wait():
         from botocore.credentials import ContainerProvider, EnvProvider
 
@@ -402,7 +402,7 @@ def _replace_providers(resolver: Any) -> None:
 
 
 def _is_due(found: Any, *, mandatory: bool = False) -> bool:
-    """Whether botocore would refresh these; `mandatory`: and would not do without."""
+    """Whether botocore would refresh these; `mandatory`: and would fail if it could not."""
     needed = getattr(found, "refresh_needed", None)
     if needed is None:
         return False
@@ -418,13 +418,13 @@ def _frozen(found: Any, generation: int) -> Credentials | None:
 
 
 def _checked(access_key: str | None, secret_key: str | None, token: str | None = None) -> Credentials:
-    """The credentials, if they are complete and their public parts may stand in a header; no value is repeated."""
+    """The credentials, if they are complete and can be sent in headers. No error shows a value."""
     if not access_key or not secret_key:
         raise CredentialsError("the credentials lack an access key or a secret key")
     for name, value in (("access key", access_key), ("session token", token)):
         if value and not _PRINTABLE.fullmatch(value):
             raise CredentialsError(
-                f"the {name} holds a blank, a line break or a character outside ASCII; "
+                f"the {name} contains a blank, a line break or a character outside ASCII; "
                 "remove it from the argument, variable or file it came from"
             )
     return Credentials(access_key, secret_key, token or None)

@@ -19,7 +19,7 @@ from .._runtime.forking import forks_wait
 from .._runtime.patches import refuse_patches
 from ..config import ClientSettings
 from ..errors import S3Error
-from . import retry
+from . import retry, xml
 from .attempts import Attempts, Call
 from .checksums import ALGORITHMS, Algorithm
 from .credentials import CredentialSource
@@ -68,6 +68,7 @@ class Service:
         drivers().make_ready()
         if self._loaded:
             return
+        xml.load()
         self._credentials.load()
         self._shared.check()
         _ = self._shared.retries

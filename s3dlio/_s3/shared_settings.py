@@ -1,7 +1,7 @@
-"""Settings that Amazon's SDKs share, of requests and endpoints: from the environment, else from the profile.
+"""Settings for requests and endpoints that all of Amazon's SDKs read: from the environment, else from the profile.
 
-Each is honoured, or refused by its name with what to do instead; none is passed over in silence. What a caller has
-given is never looked up, so that a bad value breaks only what it is needed for. `service` and `attempts` ask; the
+Each is honoured, or refused by name with what to do instead; none is ignored silently. A setting is not read where the
+caller has given a value, so that a bad one affects only what needs it. Callers are `service` and `attempts`; the
 profile's section comes from `credentials`.
 
 Source: https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html
@@ -21,11 +21,11 @@ from ..errors import ConfigurationError
 
 
 class SharedSettings:
-    """What environment and profile say for one client; read when first needed, and then kept.
+    """The settings of environment and profile for one client; each is read when first needed, and then kept.
 
     Args:
-        given: what the client was told, which wins.
-        profile: the profile's section, with the one named ``s3`` in it; empty where the client needs no profile.
+        given: the client's own settings, which take precedence.
+        profile: returns the profile's section, with its subsection ``s3``; empty where the client needs no profile.
     """
 
     def __init__(self, given: ClientSettings, profile: Callable[[], Mapping[str, Any]]) -> None:
@@ -37,7 +37,7 @@ class SharedSettings:
         """The policy given, or the default with as many attempts as AWS_MAX_ATTEMPTS says.
 
         Raises:
-            ConfigurationError: the number is none from 1 to 100, or AWS_RETRY_MODE is another than ``standard``.
+            ConfigurationError: the number is not from 1 to 100, or AWS_RETRY_MODE is not ``standard``.
         """
         if self._given.retries is not None:
             return self._given.retries
@@ -58,35 +58,35 @@ class SharedSettings:
 
     @cached_property
     def use_dualstack(self) -> bool:
-        """Whether Amazon's endpoints for IPv4 and IPv6 are to be used."""
+        """Whether to use Amazon's endpoints for both IPv4 and IPv6."""
         return self._is_true("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint") or self._is_true(
             None, "use_dualstack_endpoint", in_s3=True
         )
 
     @cached_property
     def use_global_host(self) -> bool:
-        """Whether us-east-1 is asked at ``s3.amazonaws.com``."""
+        """Whether requests for us-east-1 go to ``s3.amazonaws.com``."""
         name, allowed = "us_east_1_regional_endpoint", ("regional", "legacy")
         told = self._choice("AWS_S3_US_EAST_1_REGIONAL_ENDPOINT", f"s3_{name}", allowed)
         return (told or self._choice(None, name, allowed, in_s3=True)) == "legacy"
 
     @cached_property
     def addressing_style(self) -> str:
-        """The style given unless that is ``auto``, else the profile's."""
+        """The style given; where that is ``auto``, the profile's."""
         if self._given.addressing_style != "auto":
             return self._given.addressing_style
         return self._choice(None, "addressing_style", ("auto", "path", "virtual"), in_s3=True) or "auto"
 
     def checksum(self, wanted: str | None) -> str | None:
-        """The algorithm wanted, unless nobody chose it and AWS_REQUEST_CHECKSUM_CALCULATION says none."""
+        """The algorithm `wanted`; None where it is the default and AWS_REQUEST_CHECKSUM_CALCULATION asks for none."""
         return None if isinstance(wanted, DefaultChecksum) and self._no_checksums else wanted
 
     def verify(self, wanted: bool | None) -> bool:
-        """Whether a download is verified: as wanted, else unless AWS_RESPONSE_CHECKSUM_VALIDATION says no."""
+        """Whether a download is verified: as `wanted`, else by AWS_RESPONSE_CHECKSUM_VALIDATION."""
         return not self._no_verifying if wanted is None else wanted
 
     def check(self) -> None:
-        """Refuses what the profile asks for and this library cannot do."""
+        """Refuses settings of the profile that this library does not support."""
         for name, instead in (
             ("use_accelerate_endpoint", "give endpoint_url='https://s3-accelerate.amazonaws.com'"),
             ("payload_signing_enabled", "a body is covered by its checksum, which is signed, and by TLS"),
@@ -129,7 +129,7 @@ class SharedSettings:
         return value
 
     def _found(self, variable: str | None, name: str, in_s3: bool = False) -> tuple[str, str] | None:
-        """Where a setting stands and what it is; None where nobody said anything."""
+        """The place of a setting, for messages, and its value; None where it is not set."""
         text = None if variable is None else environment_text(variable)
         if text is not None:
             return f"environment variable {variable}", text

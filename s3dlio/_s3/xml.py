@@ -204,12 +204,17 @@ def _element(name: str, text: str) -> str:
 
 @functools.cache
 def _libraries() -> tuple[Any, Any]:
-    """The parser and the builder of trees. Most processes need neither: they are for errors and listings."""
+    """The parser and the builder of trees."""
     with forks_wait():
         from xml.etree.ElementTree import TreeBuilder
         from xml.parsers import expat
 
     return expat, TreeBuilder
+
+
+def load() -> None:
+    """Imports the parser in the caller's thread, because workers import nothing."""
+    _libraries()
 
 
 class _Reader:

@@ -80,8 +80,6 @@ class Download:
         self._before = before
         self._outer = scope or CancelScope()
         self._verifies = verify and start == 0 and length is None
-        if self._verifies:
-            checksums.load()
         self._in_one = False
         self._lock = threading.Lock()
         self._crew = workers.Crew(self._lock, Changed(self._lock))
@@ -341,6 +339,8 @@ class Download:
             workers = settings.range_concurrency or auto_concurrency(wanted)
         else:
             chunk, workers = wanted, 1
+        if self._verifies:
+            checksums.load()
         self._ranging = True
         self._pending = list(reversed(plan_ranges(wanted, chunk=chunk, start=offset)))
         tasks: list[Callable[[], None]] = [self._fetch_ranges] * min(workers, len(self._pending))

@@ -1,6 +1,6 @@
-"""The one reader of entity tags: what an ETag header or element says, and what of it may be sent back.
+"""The one reader of entity tags: what an ETag header or element says, and how it is sent back.
 
-A tag that cannot be read is None, never an empty one: what a store does not say is unknown. Every comparison of tags
+A tag that cannot be read is None, never an empty one, because it is unknown. Every comparison of tags
 and every If-Match goes through here. Callers are `config`, `xml`, `responses` and `download`, among others.
 
 Source: https://www.rfc-editor.org/rfc/rfc9110#section-8.8.3
@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-# RFC 9110, section 8.8.3: visible characters but the quote, and bytes beyond ASCII.
+# RFC 9110, section 8.8.3: visible characters except the quote, and bytes outside ASCII.
 _QUOTED = re.compile('(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 # Some stores leave the quotes out.
 _BARE = re.compile("(W/)?([\x21\x23-\x7e\x80-\xff]+)")
@@ -24,9 +24,9 @@ class EntityTag:
     """One entity tag.
 
     Attributes:
-        opaque: what stands between the quotes; never empty.
+        opaque: the text between the quotes; never empty.
         weak: equal tags mean equivalent content, but not equal bytes.
-        quoted: the store wrote it with quotes. It plays no part in comparisons.
+        quoted: the store wrote it with quotes. Comparisons ignore this.
     """
 
     opaque: str
@@ -34,7 +34,7 @@ class EntityTag:
     quoted: bool = field(default=True, compare=False)
 
     def __str__(self) -> str:
-        """Without quotes, as callers get it; a weak tag keeps its ``W/``."""
+        """Without quotes, for callers; a weak tag keeps its ``W/``."""
         return f"W/{self.opaque}" if self.weak else self.opaque
 
     @property
@@ -47,16 +47,16 @@ class EntityTag:
     def if_match(self) -> str | None:
         """The value of an If-Match header, which compares strongly (RFC 9110, section 13.1.1); None for a weak tag.
 
-        None too for a tag beyond ASCII, which a request head cannot hold.
+        None too for a tag outside ASCII, which cannot be written in a request head.
         """
         return None if self.weak or not self.opaque.isascii() else f'"{self.opaque}"'
 
 
-@lru_cache(maxsize=64)  # a small write's is asked for twice
+@lru_cache(maxsize=64)  # the tag of a small write is read twice
 def parse_entity_tag(text: str | None) -> EntityTag | None:
     """The tag in a header or element; None where it is absent, empty or unreadable.
 
-    A field that was sent twice arrives joined by a comma: equal tags count as one, different ones as none.
+    Fields that were sent twice arrive joined by a comma: equal tags count as one, different ones as none.
     """
     text = (text or "").strip(" \t\r\n")
     found: EntityTag | None = None

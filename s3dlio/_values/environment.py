@@ -170,6 +170,11 @@ def profiles_may_matter() -> bool:
     return any(os.path.isfile(os.path.expanduser(path)) for path in paths)
 
 
+def has_proxy_variables() -> bool:
+    """Whether a variable names a proxy, in lower or upper case, as `urllib.request` looks for them."""
+    return any(name[-6:].lower() == "_proxy" for name in os.environ)
+
+
 def pool_idle_limit() -> int | None:
     """Bytes of payload memory that the pool may keep while idle (``S3DLIO_POOL_IDLE_MB``); None where unset."""
     configured = environment_integer("S3DLIO_POOL_IDLE_MB", 0, 16 * MIB)

@@ -1,7 +1,7 @@
-"""Takes out of texts what gives access to a store or proxy: a presigned query's values, and a URL's user and password.
+"""Removes from texts what gives access to a store or proxy: a presigned query's values, and a URL's user and password.
 
-Messages of errors, reprs and log records go through it, because a user or a store may have put such a URL into them. It
-must never change anything else.
+Error messages, reprs and log records pass through it, because a user or a store may have put such a URL into them. It
+never changes anything else.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ REDACTED = "[redacted]"
 _QUERY = re.compile(
     r"(?i)\b(X-Amz-(?:Signature|Credential|Security-Token)|AWSAccessKeyId|Signature)(=|%3D)[^&\s'\"<>;,]+"
 )
-# What stands before the ``@`` of a URL's authority (RFC 3986, section 3.2.1), also where the URL is part of another and
-# so percent-encoded. A secret may hold slashes that nobody encoded: where a colon is followed by what is no port,
-# everything up to an ``@`` belongs to it.
+# The part before the ``@`` of a URL's authority (RFC 3986, section 3.2.1), also where the URL is inside another one and
+# so percent-encoded. A secret may contain slashes that were not encoded: where a colon is not followed by a port,
+# everything up to an ``@`` belongs to the secret.
 _USER = re.compile(
     r"(?i)\b([a-z][a-z0-9+.-]*:/{2})"
     r"(?:[^\s/?#'\"<>]*|(?!\[)[^\s/?#'\"<>:]*:(?!\d{1,5}(?:[/?#'\"\s]|$))[^\s'\"<>]*)(@|%40)"
@@ -37,13 +37,13 @@ def redacted(text: str) -> str:
 
 
 def shown(value: object) -> str:
-    """The repr of what was to be a URI or URL and is none, without anything that may be a user and password in it."""
+    """The repr of a value that should be a URI or URL but is not, without anything that may be a user and password."""
     text = repr(value)
     return redacted(text) if "://" in text else _ANY_USER.sub(f"{REDACTED}@", text)
 
 
 class RedactingFilter(logging.Filter):
-    """Redacts what is logged, once the record is known to be wanted."""
+    """Redacts log records of levels that are enabled."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()

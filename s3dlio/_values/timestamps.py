@@ -1,7 +1,7 @@
-"""The one reader of points in time that a store writes into headers and documents.
+"""The one reader of points in time in a store's headers and documents.
 
-What cannot be read is None, and so is a zero time, which says that the store does not know: an optional fact never
-breaks a response. A time without a zone is UTC. Callers are `failures`, `xml` and `objects`.
+A time that cannot be read is None, because an optional fact never breaks a response. So is a zero time, with which a
+store says that it does not know. A time without a zone is UTC. Callers are `failures`, `xml` and `objects`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-# `email` takes the year 0001, with which Go writes its zero time, for one of two digits: for 2001.
+# Go's zero time is in the year 0001, which `email` would read as a year of two digits, 2001.
 _EARLY_YEAR = re.compile(" 0[0-9]{3}(?: |$)")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -17,8 +17,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def parse_timestamp(text: str | None) -> datetime | None:
     """The moment, aware and in UTC; None where it is absent, unreadable or not after 1970-01-01T00:00:00Z.
 
-    It reads ISO 8601 and the three forms of HTTP dates (IMF-fixdate, RFC 850, asctime). A field that was sent twice
-    arrives joined by a comma: equal halves count as one.
+    It reads ISO 8601 and the three forms of HTTP dates (IMF-fixdate, RFC 850, asctime). Fields that were
+    sent twice arrive joined by a comma: equal halves count as one.
 
     Source: https://www.rfc-editor.org/rfc/rfc9110#section-5.6.7
     """
@@ -46,7 +46,7 @@ def _iso_8601(text: str) -> datetime | None:
 
 
 def _http_date(text: str) -> datetime:
-    from email.utils import parsedate_to_datetime  # 10 ms that only failures, listings and `stat` need
+    from email.utils import parsedate_to_datetime  # 10 ms; only failures, listings and `stat` need it
 
     if _EARLY_YEAR.search(text):
         raise ValueError(text)

@@ -238,7 +238,7 @@ def test_half_of_the_credentials_given_are_refused(given: tuple[str | None, str 
     ],
 )
 def test_what_would_split_a_header_is_refused_and_not_repeated(given: tuple[str, ...], named: str) -> None:
-    with pytest.raises(CredentialsError, match=f"the {named} holds") as caught:
+    with pytest.raises(CredentialsError, match=f"the {named} contains") as caught:
         source(credentials=given).frozen()
     assert "public" not in str(caught.value)
     assert "tok" not in str(caught.value).replace("token", "")
@@ -353,7 +353,7 @@ def test_many_threads_share_one_refresh(container: Container) -> None:
 def test_a_refused_refresh_is_a_credentials_error_with_its_cause(container: Container) -> None:
     container.give("FIRST", timedelta(minutes=-1))
     container.answers.append({"message": "denied"})
-    with pytest.raises(CredentialsError, match="could not be had") as caught:
+    with pytest.raises(CredentialsError, match="could not be found") as caught:
         source().frozen()
     assert caught.value.__cause__ is not None
     assert SECRET not in str(caught.value)
@@ -361,7 +361,7 @@ def test_a_refused_refresh_is_a_credentials_error_with_its_cause(container: Cont
 
 def test_a_provider_that_is_not_allowed_is_a_credentials_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://192.0.2.1/credentials")
-    with pytest.raises(CredentialsError, match="could not be had") as caught:
+    with pytest.raises(CredentialsError, match="could not be found") as caught:
         source().frozen()
     assert isinstance(caught.value.__cause__, ValueError)
 

@@ -158,7 +158,7 @@ def test_a_cancel_ends_the_wait_and_others_still_get_their_credentials(process: 
 
 def test_a_deadline_ends_the_wait_and_the_fetch_serves_the_next(process: Process) -> None:
     shared = source()
-    with pytest.raises(OurTimeoutError, match="no credentials came in time"):
+    with pytest.raises(OurTimeoutError, match="credentials were not found in time"):
         shared.frozen(within=0.05)
     process.wait_for(1)
     with pytest.raises(OurTimeoutError):

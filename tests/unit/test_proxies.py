@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from s3dlio._net.addresses import Origin
@@ -89,6 +93,18 @@ def test_what_no_proxy_names_is_reached_directly(variable: str, monkeypatch: pyt
     assert proxy_for(Origin("http", "store.example", 80)) == "http://proxy.example:3128"
     for host in ("::1", "10.1.2.3", "store.internal"):
         assert proxy_for(Origin("http", host, 9000)) is None
+
+
+def test_without_a_variable_there_is_no_proxy_and_urllib_is_not_asked() -> None:
+    program = (
+        "import sys\n"
+        "from s3dlio._net.addresses import Origin\n"
+        "from s3dlio._net.proxies import proxy_for\n"
+        "print(proxy_for(Origin('http', 'store.example', 80)), 'urllib.request' in sys.modules)\n"
+    )
+    clean = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    shown = subprocess.run([sys.executable, "-c", program], env=clean, capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == f"None {sys.platform == 'darwin'}"
 
 
 def test_no_proxy_alone_is_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
