@@ -16,6 +16,8 @@ MOST_IN_SERIES = 64
 SERIES_GROWTH = 16
 # Seconds that a series should take at least: at the end workers share what is left, down to series of this length.
 SHORTEST_SERIES = 1e-3
+# A worker takes half its share of what is left, so that all end at about the same time, and all of it if it is this small.
+LAST_SHARE = 4
 # The wait of an object in a series shorter than this is mostly that of waking up, or of making the connection.
 LEAST_SAMPLE = 8
 # Seconds of waiting for one object that tell of a far store, or of a large object, even in a short series.
@@ -52,12 +54,17 @@ class Ramp:
         self.limit = limit
         self.workers = 1
         self.look_after = FIRST_LOOK
+        # Workers to share with: those that there will soon be, too.
+        self._sharers = 1
         self._longest = 1
         self._least = 1
 
     def series_length(self, left: int) -> int:
         """How many of the `left` objects a worker takes next."""
-        share = left if self.workers == 1 else -(-left // (2 * self.workers))
+        if self._sharers == 1:
+            share = left
+        else:
+            share = max(_divided(left, 2 * self._sharers), min(LAST_SHARE, _divided(left, self._sharers)))
         return min(left, self._longest, max(self._least, share))
 
     def record(self, count: int, seconds: float, waited: float, left: int) -> bool:
@@ -73,26 +80,34 @@ class Ramp:
         self._least = max(1, int(SHORTEST_SERIES / max(seconds, PYTHON_SECONDS)))
         if self.workers > FEW_WORKERS and seconds < self.workers * SECONDS_A_WORKER:
             self.workers -= 1
+            self._sharers = self.workers
             return True
+        self._sharers = self.workers
         if count >= LEAST_SAMPLE or waited >= FAR:
             wanted = min(useful_workers(waited, self.workers), int(left * (waited + PYTHON_SECONDS) / WORTH_STARTING))
             self._grow(wanted if count >= LEAST_SAMPLE else min(wanted, self.workers * MOST_GROWTH))
+            self._sharers = max(self.workers, min(self.limit, wanted))
         return False
 
     def delayed(self, seconds: float) -> None:
         """No worker has reported; the slowest has spent so many seconds on each object that it took."""
         if seconds >= FAR:
             self._grow(2 * self.workers)
+            self._sharers = max(self._sharers, self.workers)
             self.look_after = FIRST_LOOK
         else:
             self.look_after = min(2 * self.look_after, LONGEST_LOOK)
 
     def no_more_threads(self, running: int) -> None:
         """No thread can be had beyond those that are running."""
-        self.limit = self.workers = max(1, running)
+        self.limit = self.workers = self._sharers = max(1, running)
 
     def _grow(self, workers: int) -> None:
         self.workers = max(self.workers, min(self.limit, workers))
+
+
+def _divided(count: int, by: int) -> int:
+    return -(-count // by)
 
 
 def useful_workers(waited: float, workers: int) -> int:

@@ -117,11 +117,17 @@ def test_each_worker_of_a_slow_store_stays() -> None:
     assert ramp.workers == LIMIT
 
 
-def test_workers_of_a_slow_store_share_out_the_last_objects_singly() -> None:
+def test_workers_of_a_slow_store_share_out_what_is_left_evenly() -> None:
     ramp = grown(LIMIT)
-    assert ramp.series_length(MANY) <= MOST_IN_SERIES
-    assert ramp.series_length(2 * LIMIT) == 1
-    assert ramp.series_length(1) == 1
+    lengths = [ramp.series_length(left) for left in (MANY, 64 * LIMIT, 8 * LIMIT, 4 * LIMIT, 3 * LIMIT, LIMIT, 1)]
+    assert lengths == [16, 16, 4, 4, 3, 1, 1]
+
+
+def test_the_first_worker_of_a_far_store_leaves_their_share_to_those_that_are_still_to_come() -> None:
+    ramp = Ramp(LIMIT)
+    ramp.record(1, 5.2e-3, 5e-3, 199)
+    assert ramp.workers < LIMIT
+    assert ramp.series_length(199) == 4
 
 
 def test_series_of_a_fast_store_do_not_become_short_at_the_end() -> None:
