@@ -125,20 +125,25 @@ class Batch:
         return self._results
 
     def _needs_workers(self) -> bool:
-        """Waits until more workers are wanted; False once the number that there is will do to the end."""
+        """Waits until more workers are wanted; False once all objects are taken, or the call has to end.
+
+        Workers leave and are wanted again as the store's pace changes, so that this waits as long as objects are left.
+        """
         while True:
             with self._lock:
-                look_at = time.monotonic() + self._ramp.look_after
-            if self._changed.wait_for(lambda: self._is_complete or self._started < self._ramp.workers, look_at):
-                return not self._is_complete
+                may_grow = self._ramp.workers < self._ramp.limit
+                look_at = time.monotonic() + self._ramp.look_after if may_grow else None
+            if self._changed.wait_for(lambda: self._all_taken or self._started < self._ramp.workers, look_at):
+                with self._lock:
+                    return not self._all_taken
             with self._lock:
                 now = time.monotonic()
                 self._ramp.delayed(max(((now - since) / count for since, count in self._taken.values()), default=0.0))
 
     @property
-    def _is_complete(self) -> bool:
-        """Whether no worker is to be started any more. Call with the lock held."""
-        return self._stopped or self._next == self._work.count or self._started == self._ramp.limit
+    def _all_taken(self) -> bool:
+        """Whether there is nothing left for a worker to begin. Call with the lock held."""
+        return self._stopped or self._next == self._work.count
 
     def _start(self) -> None:
         """Starts as many workers as are wanted; the caller does the work where no thread can be had."""
@@ -150,8 +155,7 @@ class Batch:
                 with self._lock:
                     self._started -= missing - number
                     self._ramp.no_more_threads(self._started)
-                    alone = self._started == 0
-                    self._started = self._ramp.limit
+                    alone, self._started = self._started == 0, self._ramp.workers
                 if alone:
                     self._serve()
                 return
@@ -184,6 +188,12 @@ class Batch:
             return first, self._next
 
     def _serve(self) -> None:
+        try:
+            self._run_series()
+        except BaseException as error:  # a defect of ours ends the call: no result may be missing without an error
+            self._stop(error)
+
+    def _run_series(self) -> None:
         leaves = False
         while not leaves:
             first, last = self._take()

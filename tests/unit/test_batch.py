@@ -88,6 +88,17 @@ def test_workers_join_in_while_the_first_object_does_not_come() -> None:
     assert len(work.threads) == LIMIT
 
 
+@pytest.mark.parametrize("limit", [2 * FEW_WORKERS, LIMIT])
+def test_a_store_that_is_slow_and_quick_by_turns_leaves_no_object_out(limit: int) -> None:
+    class Turns(Squares):
+        def run_batch(self, first: int, last: int, scope: CancelScope) -> tuple[list[Any], Failed | None]:
+            self._pause = 0.0 if first // 2000 % 2 else FAR
+            return super().run_batch(first, last, scope)
+
+    work = Turns(20_000)
+    assert Batch(work, limit, False).run() == [number * number for number in range(20_000)]
+
+
 @pytest.mark.parametrize("limit", [1, 3])
 def test_there_are_never_more_series_at_once_than_objects_in_flight(limit: int) -> None:
     work = Squares(40, pause=2 * FAR)
@@ -106,3 +117,12 @@ def test_an_error_ends_the_call_and_no_worker_starts_after_it() -> None:
     with pytest.raises(ValueError, match="the first one"):
         Batch(work, LIMIT, False).run()
     assert work.series == [(0, 1)]
+
+
+def test_what_fails_in_a_worker_outside_any_request_is_the_error_of_the_call() -> None:
+    class Broken(Squares):
+        def batch_size(self, first: int, most: int) -> int:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Batch(Broken(10), LIMIT, True).run()
