@@ -53,8 +53,8 @@ SMALL_ABOUT = (
 )
 SHORT_ABOUT = (
     "Objects of 4 KiB by the hundred and by the thousand, 16 and 64 in flight: what starting workers and connections "
-    "costs shows most where there is little to do. The first call of a process, in which only a small upload has loaded "
-    "the code, and later calls, which find connections."
+    "costs shows most where there is little to do. The first call of a process, in which a small upload has loaded all "
+    "code, and later calls, which find connections."
 )
 START_ABOUT = "A fresh process: the import of the library, then its client and a first get() of 4 KiB."
 THRESHOLD_ABOUT = (

@@ -16,7 +16,7 @@ MOST_IN_SERIES = 64
 SERIES_GROWTH = 16
 # Seconds that a series should take at least: at the end workers share what is left, down to series of this length.
 SHORTEST_SERIES = 1e-3
-# A worker takes half its share of what is left, so that all end at about the same time, and all of it if it is this small.
+# A worker takes half its share of what is left, so that all end at about the same time; or all of it, up to this many.
 LAST_SHARE = 4
 # The wait of an object in a series shorter than this is mostly that of waking up, or of making the connection.
 LEAST_SAMPLE = 8
