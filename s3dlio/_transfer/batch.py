@@ -490,3 +490,17 @@ class Puts:
 
 def _checksum(algorithm: Algorithm | None, view: memoryview) -> Checksum | None:
     return None if algorithm is None else Checksum(algorithm, algorithm.encode(algorithm.of([view])))
+
+
+def put_whole(service: Service, location: Location, view: memoryview, config: MultipartUploadConfig) -> UploadInfo:
+    """Stores an object that fits one part, in the caller's thread; an interrupt ends it at once."""
+    scope = CancelScope()
+    try:
+        return Puts(service, [location], [view], config, _is_one_part).run_alone(0, None, scope)
+    except BaseException:
+        unbroken(scope.end)
+        raise
+
+
+def _is_one_part(index: int, scope: CancelScope) -> UploadInfo:
+    raise AssertionError("the object fits one part")
