@@ -51,6 +51,11 @@ SMALL_ABOUT = (
     "{count} objects of {size}, 64 in flight. Where a library has no call for many objects, its call for one is made "
     "from 64 threads."
 )
+SHORT_ABOUT = (
+    "Objects of 4 KiB by the hundred and by the thousand, 16 and 64 in flight: what starting workers and connections "
+    "costs shows most where there is little to do. The first call of a process, in which a small upload has loaded all "
+    "code, and later calls, which find connections."
+)
 START_ABOUT = "A fresh process: the import of the library, then its client and a first get() of 4 KiB."
 THRESHOLD_ABOUT = (
     "{count} objects of 148 MiB, one get() after the other, by the size from which on the library downloads in ranges. "
@@ -129,6 +134,19 @@ def _slow(size: int) -> tuple[Case, ...]:
 def _small(count: int, size: int = 4096) -> tuple[Case, ...]:
     both = ("get-many", "put-many")
     return tuple(Case(operation, size, count=count, in_flight=64, repeats=1) for operation in both)
+
+
+def _short(*operations: str) -> tuple[Case, ...]:
+    """The first call of a process, and the calls after one."""
+    cases = []
+    for operation in operations:
+        for count, repeats in ((200, 10), (2000, 5), (20_000, 2)):
+            for in_flight in (16, 64):
+                case = Case(operation, 4096, count=count, in_flight=in_flight, group="short runs", loaded=True)
+                label = f"{count:,}, {in_flight} in flight"
+                cases.append(replace(case, warmups=0, repeats=1, value=f"{label}, first call"))
+                cases.append(replace(case, warmups=1, repeats=repeats, value=f"{label}, later calls"))
+    return tuple(cases)
 
 
 # (size, count) of the objects of a list of mixed sizes, two of which reach the threshold.
@@ -242,6 +260,9 @@ def quick() -> list[Workload]:
             ("discard",),
         ),
         Workload(
+            "short", "Short runs of small objects", SHORT_ABOUT, _short("get-many"), ("ours",), ("discard",), pairs=3
+        ),
+        Workload(
             "mixed",
             "Small objects and mixed sizes, by the setting for ranges",
             _mixed_about(FEW_MIXED),
@@ -331,6 +352,14 @@ def full() -> list[Workload]:
             _small(2000),
             (*PAIR, "obstore"),
             ("minio",),
+        ),
+        Workload(
+            "short",
+            "Short runs of small objects",
+            SHORT_ABOUT,
+            _short("get-many", "put-many"),
+            PAIR,
+            ("discard",),
         ),
         Workload(
             "small-others",

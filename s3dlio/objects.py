@@ -13,7 +13,7 @@ from ._s3 import object_operations, responses
 from ._s3.default import ClientLike, service_of
 from ._s3.get_response import full_object_checksum
 from ._s3.requests import CancelScope
-from ._transfer.batch import Batch, Puts
+from ._transfer.batch import Batch, Puts, put_whole
 from ._values.checks import check_integer
 from ._values.entity_tags import parse_entity_tag
 from ._values.timestamps import parse_timestamp
@@ -62,6 +62,14 @@ def put_bytes(
     Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
     """
     view = flat_view(data)
+    config = MultipartUploadConfig(**options)
+    if progress is None and len(view) <= config.part_size:
+        location = parse_uri(uri)
+        try:
+            return put_whole(service_of(client), location, view, config)
+        finally:
+            with contextlib.suppress(BufferError):  # an error's frames may outlive the call
+                view.release()
     writer = MultipartUploadWriter.from_uri(uri, progress=progress, client=client, **options)
     with writer:
         writer.write(view, copy=False)

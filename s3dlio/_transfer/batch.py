@@ -1,7 +1,7 @@
-"""Many objects at once: workers that each take a few, send them as a series, and go on alone with what that left.
+"""Many objects in one call: a few workers, each of which runs requests in series on one connection.
 
-Small objects cost a return to Python for a series and not for each; large or failing ones go the ordinary way, with its
-retries. Called by `reader` and `objects`; a batch never returns while a worker may touch the caller's memory.
+Small objects return to Python once per series. Large objects and failures take the ordinary way, with its retries.
+`reader` and `objects` call it. A batch never returns while a worker may touch the caller's memory.
 """
 
 from __future__ import annotations
@@ -31,51 +31,43 @@ from ..errors import S3Error
 from ..progress import Progress, ProgressEvent
 from ..results import UploadInfo
 from .download import FIRST_PART, Download, check_whole
+from .ramp import Ramp
 from .reports import Reports
 
-# Requests of one series: the longer, the fewer returns to Python, and the longer the last one waits. Measured with GETs
-# of 4 KiB on two busy cores, in CPU us an object: 224 one by one, 61 by eights, 34 by 32, 29 by 64 and by 128.
-MOST_IN_SERIES = 64
-# The first series of each worker: short, so that soon it is known how fast objects come and go.
-FIRST_SERIES = 8
-# Many workers keep a far store busy. Where an object is done more often than every so many seconds, the interpreter is
-# what limits, and more than a few of them only shorten each other's series: one after the other leaves, down to a few.
-# With GETs of 4 KiB, 64 workers came to 31,000 objects a second at 31 CPU us each, 8 of them to 37,000 at 22.
-PYTHON_LIMITS = 50e-6
-FEW_WORKERS = 8
 # Bytes of one series; more would keep its connection from taking a fair share.
 SERIES_BYTES = 2048 * KIB
-# Bodies up to this share their memory with others of the series, at most so much: a view that is kept keeps it all.
+# Bodies of up to SMALL_BODY bytes share a buffer of up to SHARED_BUFFER bytes. One view that is kept keeps all of it.
 SMALL_BODY = 64 * KIB
-SHARED_PLACE = 256 * KIB
+SHARED_BUFFER = 256 * KIB
 
 
-# Bodies lie apart by whole cache lines, as the native series puts them.
-PLACE_ALIGNMENT = 64
+# The native series puts each body at a multiple of a cache line.
+BODY_ALIGNMENT = 64
 
 
 def _aligned(length: int) -> int:
-    return -(-length // PLACE_ALIGNMENT) * PLACE_ALIGNMENT
+    return -(-length // BODY_ALIGNMENT) * BODY_ALIGNMENT
 
 
 class Work(Protocol):
-    """What a batch does with objects, named by their place in the list."""
+    """What a batch does with objects, which are named by their index in the caller's list."""
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of objects."""
 
-    def together(self, first: int, most: int) -> int:
-        """How many from `first` on may form a series, at most `most`; 0 where that one has to go alone."""
+    def batch_size(self, first: int, most: int) -> int:
+        """How many objects from `first` on may form a series, at most `most`; 0 if that one must go alone."""
 
-    def run_together(self, first: int, last: int, scope: CancelScope) -> tuple[list[Any], Failed | None]:
-        """Does [first, last) as a series; returns what came of those that were answered, and how the next one failed.
+    def run_batch(self, first: int, last: int, scope: CancelScope) -> tuple[list[Any], Failed | None]:
+        """Runs [first, last) as a series.
 
-        An exception stands for an object whose answer was wrong.
+        Returns:
+            The results of the first objects, with an exception for a wrong response, and how the next one failed.
         """
 
     def run_alone(self, index: int, before: Failed | None, scope: CancelScope) -> Any:
-        """Does one object; `before` is how it failed in a series."""
+        """Runs one object; `before` is how it failed in a series."""
 
     def size_of(self, index: int, result: Any) -> int:
         """Bytes of an object that was moved; 0 where `result` is an exception."""
@@ -90,7 +82,7 @@ class Batch:
     Args:
         work: what is done with each.
         limit: objects in flight at once.
-        keep_errors: an exception takes the place of an object's result; else the first one ends everything.
+        keep_errors: an exception takes the place of an object's result; otherwise the first one ends the call.
         progress: called for each object that is finished.
     """
 
@@ -98,21 +90,25 @@ class Batch:
         self._work = work
         self._keep_errors = keep_errors
         self._results: list[Any] = [None] * work.count
-        self._workers = min(limit, work.count)
-        self._measured = False
         self._next = 0
         self._error: BaseException | None = None
         self._stopped = False
         self._scope = CancelScope()
         self._lock = threading.Lock()
-        self._crew = workers.Crew(self._lock, Changed(self._lock))
+        self._changed = Changed(self._lock)
+        self._crew = workers.Crew(self._lock, self._changed)
         self._reports = None if progress is None else Reports(self._lock, progress)
+        # All of these are guarded by the lock.
         self._bytes_done = self._objects_done = 0
+        self._ramp = Ramp(min(limit, work.count))
+        self._started = 0
+        self._taken: dict[int, tuple[float, int]] = {}  # by the first object of a series: its start, its length
 
     def run(self) -> list[Any]:
-        """Does everything and returns the results."""
+        """Runs everything and returns the results."""
         try:
-            self._start()
+            while self._needs_workers():
+                self._start()
             self._crew.join()
             if self._reports is not None and self._error is None:
                 self._reports.join(self._end_by_callback)
@@ -121,20 +117,46 @@ class Batch:
                 self._stop(Cancelled("the call was interrupted"))
                 self._crew.call_off()
             finally:
-                unbroken(self._scope.end)  # however many interrupts come: no driver goes on with what is the caller's
+                # Whatever interrupts come, no driver may go on using the caller's memory.
+                unbroken(self._scope.end)
             raise
         if self._error is not None:
             raise self._taken_error()
         return self._results
 
+    def _needs_workers(self) -> bool:
+        """Waits until more workers are wanted; False once all objects are taken, or the call has to end.
+
+        Workers leave and are wanted again as the store's pace changes, so that this waits as long as objects are left.
+        """
+        while True:
+            with self._lock:
+                may_grow = self._ramp.workers < self._ramp.limit
+                look_at = time.monotonic() + self._ramp.look_after if may_grow else None
+            if self._changed.wait_for(lambda: self._all_taken or self._started < self._ramp.workers, look_at):
+                with self._lock:
+                    return not self._all_taken
+            with self._lock:
+                now = time.monotonic()
+                self._ramp.delayed(max(((now - since) / count for since, count in self._taken.values()), default=0.0))
+
+    @property
+    def _all_taken(self) -> bool:
+        """Whether there is nothing left for a worker to begin. Call with the lock held."""
+        return self._stopped or self._next == self._work.count
+
     def _start(self) -> None:
-        """Starts the workers, or as many as there are threads for; the caller does it all where there is none."""
-        wanted = self._workers
-        for started in range(wanted):
+        """Starts as many workers as are wanted; the caller does the work where no thread can be had."""
+        with self._lock:
+            missing = self._ramp.workers - self._started
+            self._started += missing
+        for number in range(missing):
             if not self._crew.start(self._serve):
-                with self._lock:  # some may have left already
-                    self._workers = max(1, self._workers - (wanted - started))
-                if not started:
+                with self._lock:
+                    self._started -= missing - number
+                    self._ramp.no_more_threads(self._started)
+                    alone, self._started = self._started == 0, self._ramp.workers
+                if alone:
                     self._serve()
                 return
 
@@ -156,44 +178,52 @@ class Batch:
         return True
 
     def _take(self) -> tuple[int, int]:
-        """The objects [first, last) that a worker does next; empty where it has to end."""
+        """The objects [first, last) that a worker runs next; empty if it has to end."""
         with self._lock:
             first, left = self._next, self._work.count - self._next
             if self._stopped or left == 0:
                 return first, first
-            # In the end each worker takes fewer, so that all end at about the same time.
-            most = MOST_IN_SERIES if self._measured else FIRST_SERIES
-            share = min(most, max(1, left // (2 * self._workers)))
-            self._next += max(1, self._work.together(first, share))
+            self._next += max(1, self._work.batch_size(first, self._ramp.series_length(left)))
+            self._taken[first] = time.monotonic(), self._next - first
             return first, self._next
 
     def _serve(self) -> None:
-        while True:
+        try:
+            self._run_series()
+        except BaseException as error:  # a defect of ours ends the call: no result may be missing without an error
+            self._stop(error)
+
+    def _run_series(self) -> None:
+        leaves = False
+        while not leaves:
             first, last = self._take()
             if first == last:
                 return
-            began, count = time.monotonic(), last - first
-            while first < last:
-                first = self._advance(first, last)
-            if self._is_too_many((time.monotonic() - began) / count):
-                return
+            began, ran = time.monotonic(), time.thread_time()
+            at = first
+            while at < last:
+                at = self._advance(at, last)
+            leaves = self._after_series(first, last, time.monotonic() - began, time.thread_time() - ran)
 
-    def _is_too_many(self, seconds: float) -> bool:
-        """Whether a worker that took so long for an object has to leave, as more than a few are of no use."""
+    def _after_series(self, first: int, last: int, seconds: float, ran: float) -> bool:
+        """Counts the workers anew after a series; whether this one leaves."""
         with self._lock:
-            self._measured = True
-            leaves = self._workers > FEW_WORKERS and seconds < self._workers * PYTHON_LIMITS
-            self._workers -= leaves
+            del self._taken[first]
+            left = self._work.count - self._next
+            leaves = self._ramp.record(last - first, seconds, max(0.0, seconds - ran), left)
+            self._started -= leaves
+            if self._started < self._ramp.workers:
+                self._changed.notify_all()
             return leaves
 
     def _advance(self, first: int, last: int) -> int:
-        """Does as many of [first, last) as one series comes to, or one alone; returns where to go on."""
+        """Runs one series from `first` on, or one object alone; returns the first object that is still to run."""
         done: list[Any] = []
         failed: Failed | None = None
         try:
             with self._own_scope() as scope:
-                if self._work.together(first, last - first):
-                    done, failed = self._work.run_together(first, last, scope)
+                if self._work.batch_size(first, last - first):
+                    done, failed = self._work.run_batch(first, last, scope)
                 if failed is not None or not done:
                     done.append(self._work.run_alone(first + len(done), failed, scope))
         except BaseException as error:
@@ -260,7 +290,7 @@ class Gets:
         if settings.range_optimization:
             self._alone_from = max(settings.range_threshold, (settings.chunk_size or FIRST_PART) + 1)
         # What goes alone finds no room among others.
-        self._shared_place = SHARED_PLACE if self._alone_from is None else min(SHARED_PLACE, self._alone_from - 1)
+        self._shared_place = SHARED_BUFFER if self._alone_from is None else min(SHARED_BUFFER, self._alone_from - 1)
         # Shared places with room left, each with where that begins; a list's ends are atomic.
         self._open: list[tuple[Any, int]] = []
         if verify:
@@ -270,14 +300,14 @@ class Gets:
     def count(self) -> int:
         return len(self._locations)
 
-    def together(self, first: int, most: int) -> int:
+    def batch_size(self, first: int, most: int) -> int:
         if self._alone_from is not None and self._usual >= self._alone_from:
             return 0
         if self._usual:
             most = min(most, max(1, SERIES_BYTES // self._usual))
         return _of_one_bucket(self._locations, first, most)
 
-    def run_together(self, first: int, last: int, scope: CancelScope) -> tuple[list[Any], Failed | None]:
+    def run_batch(self, first: int, last: int, scope: CancelScope) -> tuple[list[Any], Failed | None]:
         expected = self._usual if self._usual <= SMALL_BODY else 0
         responses, rest = object_operations.get_objects(
             self._service, self._locations[first:last], self._room, expected, scope
@@ -313,7 +343,7 @@ class Gets:
         return pool().acquire(max(length, min(self._shared_place, remaining * _aligned(length)))), 0
 
     def _keep_open(self, buffer: Any, used: int) -> None:
-        if buffer.size - _aligned(used) >= max(self._usual, PLACE_ALIGNMENT):
+        if buffer.size - _aligned(used) >= max(self._usual, BODY_ALIGNMENT):
             self._open.append((buffer, _aligned(used)))
 
     def _view_or_error(self, index: int, response: Response | Exception) -> BytesView | Exception:
@@ -386,7 +416,7 @@ class Puts:
     def count(self) -> int:
         return len(self._locations)
 
-    def together(self, first: int, most: int) -> int:
+    def batch_size(self, first: int, most: int) -> int:
         total, last = 0, first + _of_one_bucket(self._locations, first, most)
         for index in range(first, last):
             total += len(self._views[index])
@@ -394,7 +424,7 @@ class Puts:
                 return index - first
         return last - first
 
-    def run_together(self, first: int, last: int, scope: CancelScope) -> tuple[list[Any], Failed | None]:
+    def run_batch(self, first: int, last: int, scope: CancelScope) -> tuple[list[Any], Failed | None]:
         started = datetime.now(UTC)
         algorithm = self._service.checksum_algorithm(self._config.checksum)
         objects = [
@@ -460,3 +490,17 @@ class Puts:
 
 def _checksum(algorithm: Algorithm | None, view: memoryview) -> Checksum | None:
     return None if algorithm is None else Checksum(algorithm, algorithm.encode(algorithm.of([view])))
+
+
+def put_whole(service: Service, location: Location, view: memoryview, config: MultipartUploadConfig) -> UploadInfo:
+    """Stores an object that fits one part, in the caller's thread; an interrupt ends it at once."""
+    scope = CancelScope()
+    try:
+        return Puts(service, [location], [view], config, _is_one_part).run_alone(0, None, scope)
+    except BaseException:
+        unbroken(scope.end)
+        raise
+
+
+def _is_one_part(index: int, scope: CancelScope) -> UploadInfo:
+    raise AssertionError("the object fits one part")
