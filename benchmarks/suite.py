@@ -1,23 +1,23 @@
-"""`python -m benchmarks suite`: runs workloads and writes their results, tables and plots into one folder.
+"""`python -m benchmarks suite`: runs workloads, stores their results, and makes the page and the plots from them.
 
-Each workload and store has a JSON file of its own there, so that a long run can be made in pieces; the page and the
-plots are made from all the files that are there. `make bench` and `make bench-full` run it. What fails ends its own
-workload, and the run at its end.
+Each workload and store has a JSON file of its own, so that a long run can be made in pieces; the page and the plots
+are made from all the files that are there. `make bench` and `make bench-full` run it. A failure ends its own workload
+only; the run reports it at the end.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from . import compare, estimate, goals, machine, peers, plots, progress, report, servers, turns, workloads
+from . import compare, estimate, goals, machine, peers, plots, progress, report, servers, stored, turns, workloads
 
 PAGE = "results.md"
 FOLDER = peers.ROOT / "docs" / "performance"
-QUICK_FOLDER = FOLDER / "quick"  # so that a short run never stands between the results of a full one
+QUICK_FOLDER = FOLDER / "quick"  # so that a short run never replaces the results of a full one
+MEASUREMENTS = peers.ROOT / "benchmarks" / "measurements"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,15 +88,24 @@ def _measure(
     finally:
         setup["versions"] = compare.versions_of(results.runs, facts)
         if results.runs:
-            path = options.folder / f"{workload.name}-{name}.json"
-            compare.write(path, facts, setup, results, complete)
+            whole = {"complete": complete, "machine": facts, "setup": setup}
+            whole |= {"failures": results.failures, "runs": results.runs}
+            stored.write(measurements_of(options.folder) / f"{workload.name}-{name}.json", whole)
+
+
+def measurements_of(folder: Path) -> Path:
+    """The folder of the numbers that a folder's page is made from."""
+    return MEASUREMENTS if folder == FOLDER else folder
 
 
 def results_in(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
     """The complete files of results, in the order of the workloads."""
     order = list(dict.fromkeys(f"{one.name}-{store}" for one in workloads.full() for store in servers.STORES))
-    files = sorted(folder.glob("*.json"), key=lambda file: order.index(file.stem) if file.stem in order else len(order))
-    found = [(file, json.loads(file.read_text())) for file in files]
+    files = sorted(
+        measurements_of(folder).glob("*.json"),
+        key=lambda file: order.index(file.stem) if file.stem in order else len(order),
+    )
+    found = [(file, stored.read(file)) for file in files]
     for file, whole in found:
         if not whole.get("complete"):
             print(f"left out: {file.name} is not complete", file=sys.stderr)
@@ -128,7 +137,7 @@ def render(folder: Path) -> Path:
         title = f"{setup['title']}: {next(iter(setup['stores'].values()))['title']}"
         parts += ["", f"## {title}", "", report.conditions(whole["machine"], setup), ""]
         if drawn:
-            image = file.with_suffix(".png")
+            image = folder / f"{file.stem}.png"
             if setup["axis"]:
                 plots.lines(rows, setup["contenders"], setup["axis"], title, image, setup["shown"])
             else:

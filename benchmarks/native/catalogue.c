@@ -1,7 +1,9 @@
-/* What the discard server has stored: sizes and checksums, never contents. One lock guards it all, taken a few times
- * for each request of many MiB. Objects whose name ends in size-NNN need no storing. */
+/* What the discard server has stored: sizes and checksums, never contents. One lock guards it all; a request of many MiB
+ * takes it a few times. An object whose name ends in size-NNN exists without being stored. */
 #define _GNU_SOURCE
-#include "discard_server.h"
+#include "catalogue.h"
+
+#include "failing.h"
 
 #include <errno.h>
 #include <pthread.h>

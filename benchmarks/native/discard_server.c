@@ -7,10 +7,11 @@
  * written. The content of every object is the same endless pattern: the 64-bit little-endian word at offset 8 i is
  * splitmix64(i mod (PERIOD / 8)). PERIOD divides by no usual chunk size, so a chunk in the wrong place shows.
  *
- * usage: discard_server [--port N] [--threads N]        GET /_stats tells what was served so far, as JSON
+ * usage: discard_server [--port N] [--threads N]        GET /_stats reports what was served so far, as JSON
  */
 #define _GNU_SOURCE
-#include "discard_server.h"
+#include "failing.h"
+#include "response.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -30,7 +31,7 @@
 
 enum {
     SINK_SIZE = 4 << 20, /* the most one recv() may drop */
-    TURN_LIMIT = 8,      /* transfers on one connection before the others have their turn */
+    TURN_LIMIT = 8,      /* transfers on one connection before the others get their turn */
     MAX_THREADS = 64,
 };
 
@@ -40,19 +41,11 @@ struct worker {
     _Atomic int load;
 };
 
-struct counters counters;
-
 static int pattern_fd;
 static char sink[SINK_SIZE]; /* never written: MSG_TRUNC only takes its address */
 static struct worker workers[MAX_THREADS];
 
-void die(const char *what)
-{
-    perror(what);
-    exit(1);
-}
-
-/* ---- moving bytes: each step returns 1 to go on, 0 to wait for the socket, -1 to close ---- */
+/* ---- moving bytes: each step returns 1 to continue, 0 to wait for the socket, -1 to close ---- */
 
 static int would_block(void)
 {
@@ -86,9 +79,9 @@ static int begin_request(struct connection *c, size_t head_length)
     char expected[32];
     if ((c->body_left || c->request.chunked) && header(&c->request, "Expect", expected, sizeof expected) &&
         strcasecmp(expected, "100-continue") == 0) {
-        static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+        static const char more[] = "HTTP/1.1 100 Continue\r\n\r\n";
         /* Nothing else is under way to the client, so these 25 bytes always fit into the socket's buffer. */
-        if (send(c->fd, go_on, sizeof go_on - 1, MSG_NOSIGNAL) != sizeof go_on - 1)
+        if (send(c->fd, more, sizeof more - 1, MSG_NOSIGNAL) != sizeof more - 1)
             return -1;
     }
     c->phase = c->request.chunked ? DROPPING_CHUNKS : DROPPING_BODY;
@@ -114,7 +107,7 @@ static int read_head(struct connection *c)
     return 1;
 }
 
-/* What is between the chunks: reads a little of it behind the head, whose headers the answer still needs. */
+/* What is between the chunks: reads a little of it behind the head, whose headers the response still needs. */
 static int read_chunk_line(struct connection *c)
 {
     size_t unread = c->filled - c->consumed;
@@ -154,7 +147,7 @@ static int drop_chunks(struct connection *c)
     c->consumed += end + 2 - line;
     if (c->in_trailers) {
         if (end == line) {
-            answer(c);
+            respond(c);
             start_sending(c);
         }
         return 1;
@@ -170,7 +163,7 @@ static int drop_chunks(struct connection *c)
 static int drop_body(struct connection *c)
 {
     if (c->body_left == 0) {
-        answer(c);
+        respond(c);
         start_sending(c);
         return 1;
     }
@@ -214,7 +207,7 @@ static int send_response(struct connection *c)
 static void close_connection(struct connection *c)
 {
     if (c->close_after && c->phase == SENDING) {
-        /* Closing with unread input would reset the connection and lose the answer. */
+        /* Closing with unread input would reset the connection and lose the response. */
         shutdown(c->fd, SHUT_WR);
         for (int turn = 0; turn < TURN_LIMIT && recv(c->fd, sink, SINK_SIZE, MSG_TRUNC) > 0;)
             turn++;
@@ -226,22 +219,22 @@ static void close_connection(struct connection *c)
 
 static void serve(struct connection *c)
 {
-    int go_on = 1;
-    for (int turn = 0; go_on > 0 && turn < TURN_LIMIT; turn++) {
+    int more = 1;
+    for (int turn = 0; more > 0 && turn < TURN_LIMIT; turn++) {
         switch (c->phase) {
-        case READING_HEAD: go_on = read_head(c); break;
-        case DROPPING_BODY: go_on = drop_body(c); break;
-        case DROPPING_CHUNKS: go_on = drop_chunks(c); break;
-        case SENDING: go_on = send_response(c); break;
+        case READING_HEAD: more = read_head(c); break;
+        case DROPPING_BODY: more = drop_body(c); break;
+        case DROPPING_CHUNKS: more = drop_chunks(c); break;
+        case SENDING: more = send_response(c); break;
         }
     }
-    if (go_on < 0) {
+    if (more < 0) {
         close_connection(c);
         return;
     }
     /* Level-triggered. A connection whose turn ended, or that holds a pipelined request, must be woken at once:
      * the socket is writable then, unless it is blocked. */
-    bool unread = c->phase == DROPPING_BODY ? c->body_left == 0 : c->phase != SENDING && c->filled && go_on;
+    bool unread = c->phase == DROPPING_BODY ? c->body_left == 0 : c->phase != SENDING && c->filled && more;
     uint32_t wanted = c->phase == SENDING || unread ? EPOLLOUT : EPOLLIN;
     if (wanted != c->waiting_for) {
         struct epoll_event event = {.events = wanted, .data.ptr = c};

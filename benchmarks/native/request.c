@@ -1,6 +1,6 @@
 /* Reading a request: its line, the few headers and parameters that matter, and ranges. Trusts nothing that it reads. */
 #define _GNU_SOURCE
-#include "discard_server.h"
+#include "request.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import estimate, peers, report, turns, workloads
+from benchmarks import estimate, goals, peers, report, stored, suite, turns, workloads
 from benchmarks.case import MIB, Case
 
 
@@ -13,7 +13,8 @@ def run(contender, turn, speed, **more):
     return labels | {"gib_per_s": speed, "cpu_s_per_gib": 1 / speed, "seconds": [1.0]} | more
 
 
-RUNS = [run("ours", 0, 4.0), run("original", 0, 1.0), run("ours", 1, 6.0), run("original", 1, 3.0)]
+PLAIN = [("ours", 0, 4.0), ("original", 0, 1.0), ("ours", 1, 6.0), ("original", 1, 3.0)]
+RUNS = [run(*some) for some in PLAIN]
 
 
 def test_summary_has_median_least_and_greatest_of_each_contender():
@@ -32,6 +33,31 @@ def test_table_has_a_line_for_each_row():
     text = report.table(report.summarise(RUNS), {"ours": "this library", "original": "s3dlio"})
     assert text.count("\n") == 3
     assert "| GET, one request | this library | 5.00 (4.00-6.00) |" in text
+
+
+def test_stored_results_give_the_same_tables():
+    runs = [run(*some, user_s_per_gib=1 / 3, switches_per_gib=123456.5, seconds=[2 / 3]) for some in PLAIN]
+    whole = {
+        "complete": True,
+        "machine": {"cores": 2},
+        "setup": {"title": "t", "cases": [1]},
+        "failures": [],
+        "runs": runs,
+    }
+    read = stored.unpack(stored.pack(whole))
+    labels = {"ours": "this library", "original": "s3dlio"}
+    assert report.table(read["summary"], labels) == report.table(report.summarise(runs), labels)
+    assert report.ratio_table(read["ratios"], labels) == report.ratio_table(report.compare(runs), labels)
+    assert read["setup"] == {"title": "t"}
+
+
+def test_the_page_is_what_the_stored_measurements_say():
+    page = (suite.FOLDER / suite.PAGE).read_text()
+    found = suite.results_in(suite.FOLDER)
+    assert len(found) > 10
+    assert goals.table(goals.verdicts([whole for _, whole in found])) in page
+    for _, whole in found:
+        assert report.body(whole["setup"], whole["summary"], whole["ratios"], whole["failures"]).rstrip() in page
 
 
 def test_page_without_markers_is_refused(tmp_path):

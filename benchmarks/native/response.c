@@ -1,11 +1,13 @@
-/* What the discard server says to each request: just enough S3 for clients to be content. Every bucket exists, nothing
- * is refused for its signature, and ETags are constants. */
+/* What the discard server sends back to each request: just enough S3 for clients. Every bucket exists, no signature is
+ * checked, and ETags are constants. */
 #define _GNU_SOURCE
-#include "discard_server.h"
+#include "response.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+struct counters counters;
 
 #define OBJECT_ETAG "d15ca4dd15ca4dd15ca4dd15ca4dd15c"
 #define LAST_MODIFIED "Thu, 01 Jan 2026 00:00:00 GMT"
@@ -26,8 +28,9 @@ static const char *reason(int status)
     }
 }
 
-/* `headers` ends each line with CRLF; `length` is what Content-Length says, which HEAD and sendfile do not put into `body`. */
-static void respond(struct connection *c, int status, const char *headers, const char *body, uint64_t length)
+/* Each line of `headers` ends with CRLF. `length` is the Content-Length; for HEAD and sendfile `body` is empty. */
+static void write_response(struct connection *c, int status, const char *headers, const char *body,
+                           uint64_t length)
 {
     char content_length[48] = "";
     if (status != 204)
@@ -42,9 +45,9 @@ static void respond(struct connection *c, int status, const char *headers, const
     }
 }
 
-static void respond_xml(struct connection *c, int status, const char *body)
+static void write_xml(struct connection *c, int status, const char *body)
 {
-    respond(c, status, "Content-Type: application/xml\r\n", body, strlen(body));
+    write_response(c, status, "Content-Type: application/xml\r\n", body, strlen(body));
 }
 
 void refuse(struct connection *c, int status, const char *code, const char *headers)
@@ -53,7 +56,7 @@ void refuse(struct connection *c, int status, const char *code, const char *head
     if (strcmp(c->request.method, "HEAD") != 0)
         snprintf(body, sizeof body, "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>%s</Code><Message>%s</Message>"
                  "<RequestId>discard</RequestId></Error>", code, reason(status));
-    respond(c, status, headers, body, strlen(body));
+    write_response(c, status, headers, body, strlen(body));
 }
 
 /* The checksum header that came with the payload, as a header line; empty when there was none. */
@@ -78,7 +81,7 @@ static void start_upload(struct connection *c)
              "<Bucket>%.*s</Bucket><Key>%s</Key><UploadId>%llu</UploadId></InitiateMultipartUploadResult>",
              (int)(key - c->request.path - 1), c->request.path + 1, key + 1,
              (unsigned long long)create_upload(c->request.path));
-    respond_xml(c, 200, body);
+    write_xml(c, 200, body);
 }
 
 static void put_part(struct connection *c, uint64_t id)
@@ -97,7 +100,7 @@ static void put_part(struct connection *c, uint64_t id)
     char checksum[256], headers[512];
     echoed_checksum(&c->request, checksum, sizeof checksum);
     snprintf(headers, sizeof headers, "ETag: \"%032llx\"\r\n%s", (unsigned long long)number, checksum);
-    respond(c, 200, headers, "", 0);
+    write_response(c, 200, headers, "", 0);
 }
 
 static void finish_upload(struct connection *c, uint64_t id)
@@ -118,13 +121,13 @@ static void finish_upload(struct connection *c, uint64_t id)
              "<Location>http://127.0.0.1%s</Location><Bucket>%.*s</Bucket><Key>%s</Key>"
              "<ETag>&quot;" OBJECT_ETAG "-%u&quot;</ETag>%s</CompleteMultipartUploadResult>",
              c->request.path, (int)(key - c->request.path - 1), c->request.path + 1, key + 1, parts, checksum);
-    respond_xml(c, 200, body);
+    write_xml(c, 200, body);
 }
 
 static void cancel_upload(struct connection *c, uint64_t id)
 {
     if (abort_upload(id))
-        respond(c, 204, "", "", 0);
+        write_response(c, 204, "", "", 0);
     else
         refuse(c, 404, "NoSuchUpload", "");
 }
@@ -136,13 +139,13 @@ static void put_object(struct connection *c)
     store_object(c->request.path, payload_length(&c->request), crc);
     echoed_checksum(&c->request, checksum, sizeof checksum);
     snprintf(headers, sizeof headers, "ETag: \"" OBJECT_ETAG "\"\r\n%s", checksum);
-    respond(c, 200, headers, "", 0);
+    write_response(c, 200, headers, "", 0);
 }
 
 static void delete_object(struct connection *c)
 {
     remove_object(c->request.path);
-    respond(c, 204, "", "", 0);
+    write_response(c, 204, "", "", 0);
 }
 
 /* GET and HEAD of an object. */
@@ -174,13 +177,13 @@ static void get_object(struct connection *c, bool with_body)
         snprintf(range, sizeof range, "Content-Range: bytes %llu-%llu/%llu\r\n", (unsigned long long)first,
                  (unsigned long long)(first + length - 1), (unsigned long long)object.size);
     } else if (!with_body && object.crc64nvme[0]) {
-        /* Only HEAD tells it: the content that GET sends is the pattern and not what was written. */
+        /* In HEAD only: GET sends the pattern and not the bytes that were written. */
         snprintf(checksum, sizeof checksum, "x-amz-checksum-crc64nvme: %s\r\nx-amz-checksum-type: FULL_OBJECT\r\n",
                  object.crc64nvme);
     }
     snprintf(headers, sizeof headers, "ETag: %s\r\nLast-Modified: " LAST_MODIFIED "\r\nAccept-Ranges: bytes\r\n"
              "Content-Type: application/octet-stream\r\n%s%s", etag, range, checksum);
-    respond(c, ranged ? 206 : 200, headers, "", length);
+    write_response(c, ranged ? 206 : 200, headers, "", length);
     if (with_body) {
         c->file_offset = first;
         c->file_left = length;
@@ -193,10 +196,10 @@ static void stats(struct connection *c)
     snprintf(body, sizeof body, "{\"connections\": %llu, \"requests\": %llu, \"partial\": %llu, \"parts\": %llu, "
              "\"bytes_in\": %llu, \"bytes_out\": %llu}\n", counters.connections, counters.requests, counters.partial,
              counters.parts, counters.bytes_in, counters.bytes_out);
-    respond(c, 200, "Content-Type: application/json\r\n", body, strlen(body));
+    write_response(c, 200, "Content-Type: application/json\r\n", body, strlen(body));
 }
 
-void answer(struct connection *c)
+void respond(struct connection *c)
 {
     const struct request *request = &c->request;
     const char *method = request->method, *slash = strchr(request->path + 1, '/'), *text;
@@ -206,7 +209,7 @@ void answer(struct connection *c)
     if (strcmp(request->path, "/_stats") == 0)
         stats(c);
     else if (!key && (strcmp(method, "PUT") == 0 || strcmp(method, "HEAD") == 0))
-        respond(c, 200, "", "", 0); /* every bucket exists */
+        write_response(c, 200, "", "", 0); /* every bucket exists */
     else if (!key)
         refuse(c, 501, "NotImplemented", "");
     else if (strcmp(method, "POST") == 0 && parameter(request, "uploads"))
