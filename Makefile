@@ -9,7 +9,7 @@ MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 MINIO := .cache/bin/minio
 URI ?=
 
-.PHONY: demo test test-pythons test-faults fuzz stress soak nightly minio lint docs-check dist-check bench bench-full bench-check \
+.PHONY: demo test test-pythons test-faults fuzz stress soak nightly minio lint api docs-check dist-check bench bench-full bench-check \
   sanitize tsan clean
 
 demo: $(STAMP)
@@ -75,6 +75,10 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
 	PATH="$(abspath $(BIN)):$$PATH" cython-lint s3dlio
+
+# The page of the API, from the docstrings; a test says when it is stale.
+api: $(STAMP)
+	$(BIN)/python tests/support/api_page.py
 
 docs-check: $(STAMP)
 	$(BIN)/python tests/check_docs.py

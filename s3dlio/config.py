@@ -54,6 +54,13 @@ class Timeouts:
         send: between two bytes that the peer accepts.
         first_byte: from the end of the request to the first byte of the response.
         idle: between two bytes of the response.
+
+    Example:
+        >>> client = s3dlio.Client(timeouts=s3dlio.Timeouts(connect=2, idle=30))
+        >>> s3dlio.Timeouts(idle=0)
+        Traceback (most recent call last):
+            ...
+        s3dlio.ConfigurationError: timeouts.idle=0 is not a positive number of seconds
     """
 
     connect: float = 10.0
@@ -81,6 +88,9 @@ class RetryPolicy:
             10; a success gives back what its last retry took, or else 1. So retries do not overload a store in trouble.
         hedge: a part or range that lags far behind the others is sent a second time on another connection, and the
             first good response counts. This is the share of all bytes that may be sent twice (0 to 1; 0: never).
+
+    Example:
+        >>> client = s3dlio.Client(retries=s3dlio.RetryPolicy(max_attempts=3, deadline=30))
     """
 
     max_attempts: int = 6
@@ -226,6 +236,14 @@ class MultipartUploadConfig:
 
     Raises:
         ConfigurationError: a value cannot be used; the error names the field, the value and what is allowed.
+
+    Example:
+        >>> s3dlio.MultipartUploadConfig(expected_size=1 << 40).part_size >> 20
+        105
+        >>> s3dlio.MultipartUploadConfig(part_size=1000)
+        Traceback (most recent call last):
+            ...
+        s3dlio.ConfigurationError: part_size=1000 is outside 5242880 to 5368709120 bytes; S3 parts are 5 MiB to 5 GiB
 
     Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
     """

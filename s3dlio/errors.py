@@ -40,6 +40,13 @@ class S3dlioError(Exception):
         uncertain: how many attempts ended without a response that says whether they took effect; 0 where none did.
         attempts: how many attempts were made; 0 for an error that is not about a request.
         elapsed: seconds from the first attempt to the end of the last; None where nothing was sent.
+
+    Example:
+        >>> try:
+        ...     s3dlio.get("s3://my-bucket/nothing")
+        ... except s3dlio.S3dlioError as error:
+        ...     type(error).__name__, error.attempts, error.uncertain
+        ('NotFoundError', 1, 0)
     """
 
     uncertain: int = 0
@@ -87,6 +94,13 @@ def _that_travels(cause: BaseException | None) -> BaseException | None:
 class ConfigurationError(S3dlioError, ValueError):
     """A setting, environment variable or configuration file has a value that cannot be used."""
 
+    Example:
+        >>> s3dlio.put_bytes("s3://my-bucket/key", b"", max_in_flight=0)
+        Traceback (most recent call last):
+            ...
+        s3dlio.ConfigurationError: max_in_flight=0 is outside 1 to 1024 parts
+    """
+
 
 class OptionTypeError(ConfigurationError, TypeError):
     """An option has a value of the wrong type."""
@@ -97,15 +111,43 @@ class CredentialsError(S3dlioError):
 
 
 class UnsupportedUriError(S3dlioError, ValueError):
-    """A URI is not of the form ``s3://bucket/key``."""
+    """A URI is not of the form ``s3://bucket/key``.
+
+    Example:
+        >>> try:
+        ...     s3dlio.get("file:///etc/hosts")
+        ... except s3dlio.UnsupportedUriError as error:
+        ...     print(isinstance(error, ValueError))
+        True
+    """
 
 
 class ReservationError(S3dlioError):
-    """`reserve`, `commit`, `write`, `flush` or `close` was called in the wrong order."""
+    """`reserve`, `commit`, `write`, `flush` or `close` was called in the wrong order.
+
+    Example:
+        >>> writer = s3dlio.MultipartUploadWriter.from_uri("s3://my-bucket/key")
+        >>> view = writer.reserve(100)
+        >>> writer.write(b"too early")
+        Traceback (most recent call last):
+            ...
+        s3dlio.ReservationError: write() while a reservation is open; call commit(n) for it first (0 gives it back)
+        >>> writer.abort()
+    """
 
 
 class WriterClosedError(S3dlioError):
-    """The writer was closed or aborted before this call, or while it waited."""
+    """The writer was closed or aborted before this call, or while it waited.
+
+    Example:
+        >>> writer = s3dlio.MultipartUploadWriter.from_uri("s3://my-bucket/key")
+        >>> info = writer.close()
+        >>> try:
+        ...     writer.write(b"too late")
+        ... except s3dlio.WriterClosedError as error:
+        ...     print(writer.closed)
+        True
+    """
 
 
 class ChecksumMismatchError(S3dlioError):
@@ -122,6 +164,15 @@ class ForkedError(S3dlioError):
 
 class TransportError(S3dlioError, ConnectionError):
     """The connection could not be made, or broke, and retries did not help."""
+
+    Example:
+        >>> client = s3dlio.Client(endpoint_url="http://127.0.0.1:1", retries=s3dlio.RetryPolicy(max_attempts=1))
+        >>> try:
+        ...     client.stat("s3://my-bucket/key")
+        ... except s3dlio.TransportError as error:
+        ...     isinstance(error, ConnectionError), error.attempts
+        (True, 1)
+    """
 
 
 class TimeoutError(TransportError, builtins.TimeoutError):
@@ -143,6 +194,13 @@ class S3Error(S3dlioError):
         upload_id: multipart upload the request belonged to.
         part_number: part the request carried, counted from 1.
         attempts: how many attempts were made.
+
+    Example:
+        >>> try:
+        ...     s3dlio.get("s3://my-bucket/nothing")
+        ... except s3dlio.S3Error as error:
+        ...     error.operation, error.bucket, error.key, error.status, error.code
+        ('GetObject', 'my-bucket', 'nothing', 404, 'NoSuchKey')
 
     Source: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
     """
@@ -198,7 +256,15 @@ class S3Error(S3dlioError):
 
 
 class NotFoundError(S3Error, FileNotFoundError):
-    """The bucket, object or upload does not exist (404)."""
+    """The bucket, object or upload does not exist (404).
+
+    Example:
+        >>> try:
+        ...     s3dlio.stat("s3://my-bucket/nothing")
+        ... except FileNotFoundError as error:
+        ...     type(error).__name__
+        'NotFoundError'
+    """
 
 
 class AccessDeniedError(S3Error, PermissionError):
@@ -206,7 +272,16 @@ class AccessDeniedError(S3Error, PermissionError):
 
 
 class PreconditionFailedError(S3Error):
-    """`if_match` or `if_none_match` did not hold (412), or a concurrent write conflicted (409)."""
+    """`if_match` or `if_none_match` did not hold (412), or a concurrent write conflicted (409).
+
+    Example:
+        >>> info = s3dlio.put_bytes("s3://my-bucket/key", b"first")
+        >>> try:
+        ...     s3dlio.put_bytes("s3://my-bucket/key", b"second", if_none_match="*")
+        ... except s3dlio.PreconditionFailedError as error:
+        ...     error.status
+        412
+    """
 
 
 class InvalidRangeError(S3Error):
@@ -214,6 +289,14 @@ class InvalidRangeError(S3Error):
 
     Attributes:
         object_size: bytes of the object, where the store reported it; else None.
+
+    Example:
+        >>> info = s3dlio.put_bytes("s3://my-bucket/key", b"content")
+        >>> try:
+        ...     s3dlio.get_range("s3://my-bucket/key", 100)
+        ... except s3dlio.InvalidRangeError as error:
+        ...     error.status
+        416
     """
 
     object_size: int | None = None

@@ -35,7 +35,14 @@ OnError = Literal["raise", "return"]
 
 
 class PutManyOptions(TypedDict, total=False):
-    """The options of `put_many`: the fields of `MultipartUploadConfig` but for `max_in_flight`."""
+    """The options of `put_many`: the fields of `MultipartUploadConfig` but for `max_in_flight`.
+
+    Example:
+        >>> options: s3dlio.PutManyOptions = {"content_type": "text/plain", "checksum": "crc32c"}
+        >>> info, = s3dlio.put_many([("s3://my-bucket/a", b"text")], **options)
+        >>> info.checksum_algorithm
+        'crc32c'
+    """
 
     part_size: int
     abort_on_drop: bool
@@ -58,13 +65,20 @@ class PutManyOptions(TypedDict, total=False):
 
 
 class UploadOptions(PutManyOptions, total=False):
-    """The options of a writer and of `put_bytes`: the fields of `MultipartUploadConfig`."""
+    """The options of a writer and of `put_bytes`: those of `PutManyOptions`, and how many parts are sent at once.
+    `MultipartUploadConfig` says what each means and which value is the default.
+
+    Example:
+        >>> options: s3dlio.UploadOptions = {"part_size": 8 << 20, "max_in_flight": 4}
+        >>> s3dlio.put_bytes("s3://my-bucket/key", b"content", **options).parts
+        1
+    """
 
     max_in_flight: int
 
 
 class GetOptions(TypedDict, total=False):
-    """The options of every download. None, like an option left out, stands for what the environment says.
+    """The options of every download. None, like an option left out, means the environment's value.
 
     Attributes:
         verify: compare with the full-object checksum where the store reports one. None does so, unless
@@ -73,6 +87,12 @@ class GetOptions(TypedDict, total=False):
         range_threshold: size in bytes from which ranges are used; None follows ``S3DLIO_RANGE_THRESHOLD_MB``.
         range_concurrency: ranges in flight (1 to 1024); None follows ``S3DLIO_RANGE_CONCURRENCY``.
         chunk_size: bytes of one range; None follows ``S3DLIO_CHUNK_SIZE``.
+
+    Example:
+        >>> info = s3dlio.put_bytes("s3://my-bucket/large", bytes(3 << 20))
+        >>> options: s3dlio.GetOptions = {"range_optimization": True, "range_threshold": 1 << 20, "chunk_size": 1 << 20}
+        >>> len(s3dlio.get("s3://my-bucket/large", **options))
+        3145728
     """
 
     verify: bool | None

@@ -15,6 +15,11 @@ class ProgressEvent(NamedTuple):
         bytes_done: payload bytes that have arrived, counted once even if they were sent again.
         total_bytes: payload bytes expected, or None while that is unknown.
         parts_done: parts (upload), ranges (download) or objects (`get_many`, `put_many`) that are finished.
+
+    Example:
+        >>> info = s3dlio.put_bytes("s3://my-bucket/key", b"content")
+        >>> view = s3dlio.get("s3://my-bucket/key", progress=print)
+        ProgressEvent(operation='download', uri='s3://my-bucket/key', bytes_done=7, total_bytes=7, parts_done=1)
     """
 
     operation: str
@@ -29,6 +34,12 @@ class Progress(Protocol):
 
     It is called from worker threads, one call at a time for one transfer, and should return quickly.
     An exception that it raises is logged and does not end the transfer.
+
+    Example:
+        >>> def report(event: s3dlio.ProgressEvent) -> None:
+        ...     print(f"{event.operation}: {event.bytes_done} bytes")
+        >>> info = s3dlio.put_bytes("s3://my-bucket/key", b"content", progress=report)
+        upload: 7 bytes
     """
 
     def __call__(self, event: ProgressEvent, /) -> object: ...

@@ -20,6 +20,11 @@ class UploadInfo(Mapping[str, Any]):
         version_id: version of the object in a versioned bucket, or None.
         started_at, completed_at: aware datetimes in UTC.
         upload_id: the multipart upload's id; None when one PutObject sufficed.
+
+    Example:
+        >>> info = s3dlio.put_bytes("s3://my-bucket/key", b"content")
+        >>> info.etag == info["etag"], info.checksum_confirmed, dict(info)["total_bytes"]
+        (True, True, 7)
     """
 
     _FIELDS = (
@@ -43,6 +48,7 @@ class UploadInfo(Mapping[str, Any]):
 
     @property
     def e_tag(self) -> str | None:
+        """The same as `etag`."""
         return self.etag
 
     def __getitem__(self, name: str) -> Any:
@@ -77,6 +83,12 @@ class ObjectInfo:
         checksum_algorithm: ``"crc64nvme"`` and so on, or None where there is no `checksum`.
         storage_class: None means STANDARD.
         version_id: in a versioned bucket, else None.
+
+    Example:
+        >>> info = s3dlio.put_bytes("s3://my-bucket/key", b"content", content_type="text/plain")
+        >>> found = s3dlio.stat("s3://my-bucket/key")
+        >>> found.uri, found["size"], found.content_type
+        ('s3://my-bucket/key', 7, 'text/plain')
     """
 
     uri: str
@@ -104,6 +116,13 @@ class UploadSummary:
         uri: the object it would become.
         upload_id: names it, for `MultipartUploadWriter.resume`.
         started_at: when it was created, an aware datetime; None where the store reports none.
+
+    Example:
+        >>> with s3dlio.MultipartUploadWriter.from_uri("s3://my-bucket/unfinished") as writer:
+        ...     count = writer.write(b"first")
+        ...     writer.flush()
+        ...     s3dlio.list_uploads("s3://my-bucket/unfinished")[0].uri
+        's3://my-bucket/unfinished'
     """
 
     uri: str

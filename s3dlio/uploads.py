@@ -20,11 +20,27 @@ from .results import UploadSummary
 
 @checks_names()
 def list_uploads(uri: str, *, client: ClientLike | None = None) -> list[UploadSummary]:
-    """The uploads under way in a bucket (``s3://bucket``), or whose keys begin as `uri` says.
+    """Lists the multipart uploads under way in a bucket, or those whose keys begin with a prefix.
+
+    Args:
+        uri: ``s3://bucket`` or ``s3://bucket/prefix``.
+        client: a `Client`; None for the default one, built from the environment.
+
+    Returns:
+        An `UploadSummary` for each.
 
     Raises:
         NotFoundError: there is no such bucket.
-        S3Error: the store refused, or its listing does not come to an end.
+        S3Error: the store refused, or its listing does not end.
+        TransportError: the store could not be reached.
+
+    Example:
+        >>> writer = s3dlio.MultipartUploadWriter.from_uri("s3://my-bucket/under-way")
+        >>> count = writer.write(bytes(100))
+        >>> writer.flush()
+        >>> [found.upload_id == writer.upload_id for found in s3dlio.list_uploads("s3://my-bucket/under-way")]
+        [True]
+        >>> writer.abort()
 
     Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html
     """
@@ -34,20 +50,31 @@ def list_uploads(uri: str, *, client: ClientLike | None = None) -> list[UploadSu
 
 @checks_names()
 def abort_uploads(uri: str, *, older_than: timedelta | float, client: ClientLike | None = None) -> list[UploadSummary]:
-    """Aborts the uploads `list_uploads` shows that were created more than `older_than` ago; returns those.
+    """Aborts the multipart uploads that were created more than `older_than` ago.
 
-    Ages go by the store's clock. An upload whose time of creation the store does not tell is left alone. One that the
-    store refuses to abort does not keep the others from being aborted.
+    Ages are measured by the store's clock. An upload without a reported time of creation is left alone. If the store
+    refuses to abort one, the others are aborted all the same.
 
     Args:
         uri: ``s3://bucket`` or ``s3://bucket/prefix``.
-        older_than: a `timedelta` or seconds, above 0, so that writers at work are not hit.
+        older_than: a `timedelta` or seconds, above 0, so that active writers are not hit.
+        client: a `Client`; None for the default one, built from the environment.
+
+    Returns:
+        An `UploadSummary` for each aborted upload.
 
     Raises:
         ConfigurationError: `older_than` is not a positive time.
-        S3Error: the store refused to list, or to abort some; then it is the first refusal, its `__notes__` name the
-            others, and all others have been aborted.
-        TransportError: the store could not be reached any more; its `__notes__` tell how many were aborted before.
+        S3Error: the store refused to list, or refused to abort some uploads; then it is the first refusal, its
+            ``__notes__`` name the others, and all other uploads have been aborted.
+        TransportError: the store could not be reached any more; its ``__notes__`` say how many were aborted before.
+
+    Example:
+        >>> from datetime import timedelta
+        >>> s3dlio.abort_uploads("s3://my-bucket/under-way", older_than=timedelta(days=7))
+        []
+
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html
     """
     location = parse_uri(uri, require_key=False)
     seconds = older_than.total_seconds() if isinstance(older_than, timedelta) else older_than
@@ -82,10 +109,10 @@ def _summary(location: Location, one: ListedUpload) -> UploadSummary:
 
 
 def _listed(service: Service, location: Location) -> tuple[list[ListedUpload], datetime]:
-    """What the store lists with the key as its prefix, what of a whole listing begins with it, and the store's time.
+    """The uploads whose keys begin with the location's key, and the store's time.
 
-    MinIO takes a prefix only where it is a whole key, and lists without one only uploads begun since it was started.
-    Of the store's times the earliest counts, and of two clocks the one behind: nothing is older by both.
+    MinIO finds a prefix only where it is a whole key, and lists without a prefix only uploads created since it was
+    started: so both listings are made. Of several clocks the earliest time counts: no upload seems older than it is.
     """
     found: dict[tuple[str, str], ListedUpload] = {}
     dates: list[datetime] = []

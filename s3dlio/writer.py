@@ -43,30 +43,37 @@ class _Reservation:
 
 
 class MultipartUploadWriter:
-    """Streams one object to the store, in parts that travel while the caller goes on writing.
+    """Streams one object to the store: parts are sent while the caller writes on.
 
-    Usable from many threads; calls are served in the order they arrive. Where a waiting call is interrupted, those
-    behind it may overtake those before it. `abort` and the properties never wait for another call.
+    Any number of threads may use it; calls are served in the order of their arrival. Where a waiting call is
+    interrupted, later calls may overtake earlier ones. `abort` and the properties never wait for another call.
 
-    As a context manager it closes on success, aborts when the block raises, and does nothing more where it was aborted.
-    `abort_on_failure` speaks of failures of the writer: once it has failed, that setting alone says whether the upload
-    is aborted, whatever the block raises; an upload that has not failed is aborted by an exception of the block.
+    As a context manager it closes on success and aborts when the block raises; where the block called `abort`, it does
+    nothing more. `abort_on_failure` concerns failures of the writer itself: once it has failed, only that setting
+    decides whether the upload is aborted, whatever the block raises.
 
-    An interrupt (KeyboardInterrupt, SystemExit) during a call is raised by that call. Where it leaves the object
-    incomplete, every later call, on any thread, raises a `WriterClosedError` whose cause it is.
+    An interrupt (KeyboardInterrupt, SystemExit) during a call is raised by that call. If it leaves the object
+    incomplete, every later call, on any thread, raises a `WriterClosedError` with the interrupt as its cause.
 
     Args:
         bucket: bucket name.
-        key: object key, kept exactly.
-        progress: called with a `ProgressEvent` for each stored part; see `Progress`.
+        key: object key, used exactly as given.
+        progress: called with a `ProgressEvent` for each stored part.
         client: a `Client`; None for the default one, built from the environment.
         options: the fields of `MultipartUploadConfig`.
 
     Raises:
         ConfigurationError: an option is out of its range.
 
-    Memory: at most ``(max_in_flight + 2) * part_size`` bytes of payload, plus what the largest single
-    reservation or borrowed object exceeds one part by.
+    Example:
+        >>> with s3dlio.MultipartUploadWriter.from_uri("s3://my-bucket/log", part_size=8 << 20) as writer:
+        ...     for number in range(3):
+        ...         count = writer.write(b"line %d; " % number)
+        >>> writer.close().total_bytes
+        24
+
+    Memory: at most ``(max_in_flight + 2) * part_size`` bytes of payload, plus the bytes by which the largest single
+    reservation or borrowed buffer exceeds one part.
 
     Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
     """
@@ -105,26 +112,38 @@ class MultipartUploadWriter:
         client: ClientLike | None = None,
         **options: Unpack[UploadOptions],
     ) -> Self:
-        """Goes on with an upload that another writer, perhaps of a process that died, has left on the store.
+        """Continues an upload that another writer, perhaps of a process that died, left on the store.
 
-        The caller writes the object's bytes from `resume_offset` on. A later part that the store has already is
-        sent again only if its size or checksum is not that of the bytes written now. Checksums are those that the
-        upload was created with, whatever `checksum` says, a composite one as other tools choose it too; where the
-        store tells of none, none are sent.
+        Write the object's bytes from `resume_offset` on. A later part that the store has already is sent again only if
+        its size or checksum differs from that of the bytes written now. The checksum algorithm is the one that the
+        upload was created with, also a composite one of another tool, whatever `checksum` says; where the store
+        reports none, no checksums are sent.
 
-        What this writer has not created it does not end: after a failure, an exception in the `with` block or a drop
-        the upload stays on the store, for the next `resume`. Only `abort()` aborts it.
+        This writer ends only what it created: after a failure, an exception in the `with` block or garbage collection
+        the upload stays on the store for the next `resume`. Only `abort()` aborts it.
 
         Args:
             uri: ``s3://bucket/key``.
-            upload_id: as `upload_id` or `list_uploads` told it.
-            progress, client: as for a new writer.
-            options: the fields of `MultipartUploadConfig`. `part_size`, where it is not given, is that of the first
-                part the store has; headers were fixed when the upload was created, and are not sent again.
+            upload_id: as `upload_id` or `list_uploads` returned it.
+            progress: called with a `ProgressEvent` for each stored part.
+            client: a `Client`; None for the default one, built from the environment.
+            options: the fields of `MultipartUploadConfig`. Without `part_size` the size of the first stored part is
+                used. Headers were fixed when the upload was created and are not sent again.
 
         Raises:
-            NotFoundError: there is no such upload; it may have been completed (`stat` tells) or aborted.
-            ConfigurationError: its checksums are of an algorithm that cannot be gone on with; nothing was sent.
+            NotFoundError: there is no such upload; it was completed (see `stat`) or aborted.
+            ConfigurationError: the upload uses a checksum algorithm that cannot be continued; nothing was sent.
+
+        Example:
+            >>> writer = s3dlio.MultipartUploadWriter.from_uri("s3://my-bucket/big", abort_on_drop=False)
+            >>> count = writer.write(bytes(6 << 20))
+            >>> writer.flush()
+            >>> del writer  # as if the process had died
+            >>> left = s3dlio.list_uploads("s3://my-bucket/big")[0]
+            >>> writer = s3dlio.MultipartUploadWriter.resume(left.uri, left.upload_id)
+            >>> count = writer.write(bytes(8 << 20)[writer.resume_offset:])
+            >>> writer.close().total_bytes >> 20
+            8
 
         Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html
         """
@@ -154,7 +173,7 @@ class MultipartUploadWriter:
         client: ClientLike | None = None,
         **options: Unpack[UploadOptions],
     ) -> Self:
-        """A writer of the object `uri` (``s3://bucket/key``); the keywords are the class's."""
+        """Opens a writer of the object `uri` (``s3://bucket/key``); the keywords are those of the class."""
         location: Location = parse_uri(uri)
         return cls(location.bucket, location.key, progress=progress, client=client, **options)
 
@@ -167,7 +186,7 @@ class MultipartUploadWriter:
 
     @property
     def closed(self) -> bool:
-        """Whether the writer takes no more data: closed, aborted or failed."""
+        """Whether the writer accepts no more data, because it was closed or aborted, or failed."""
         return self._state.ended
 
     @property
@@ -177,35 +196,49 @@ class MultipartUploadWriter:
 
     @property
     def parts_uploaded(self) -> int:
-        """Parts that the store has."""
+        """Number of parts that the store has."""
         return len(self._state.parts)
 
     @property
     def upload_id(self) -> str | None:
-        """The multipart upload's id; None until it exists."""
+        """Id of the multipart upload; None until it exists."""
         return self._state.upload_id
 
     @property
     def resume_offset(self) -> int:
-        """Bytes that the store had when this writer resumed the upload, 0 for a new one: go on writing from there."""
+        """Bytes that the store had when `resume` opened this writer, 0 for a new upload: write from there."""
         return self._resume_offset
 
     @property
     def part_size(self) -> int:
-        """Bytes of the part that is being filled now."""
+        """Size in bytes of the part that is being filled."""
         return self._intake.assembler.part_size
 
     # --------------------------------------------------------------------------------------------- calls
 
     def reserve(self, n: int) -> memoryview:
-        """Writable, page-aligned memory of exactly `n` bytes (format ``'B'``), to be handed over by `commit`.
+        """Lends memory to fill in place, so that no byte is copied on the way to the socket.
 
-        One to four parts at a time are best: a larger reservation hardly overlaps with the one before it.
+        Reserve one to four parts at a time; a larger reservation hardly overlaps with the transfer of the one before.
+
+        Args:
+            n: bytes, from 1; more than `part_size` is allowed.
+
+        Returns:
+            A writable, page-aligned memoryview of exactly `n` bytes (format ``'B'``). `commit` hands it over.
 
         Raises:
             ReservationError: a reservation is open already.
-            MemoryError: the machine has not that much memory.
+            MemoryError: the machine does not have that much memory.
             ConfigurationError: `n` is not a whole number from 1 to 5 TiB.
+
+        Example:
+            >>> with s3dlio.MultipartUploadWriter.from_uri("s3://my-bucket/array") as writer:
+            ...     view = writer.reserve(1 << 20)
+            ...     view[:5] = b"first"
+            ...     writer.commit(5)
+            >>> bytes(s3dlio.get("s3://my-bucket/array"))
+            b'first'
         """
         return self._serve(self._reserve, n)
 
@@ -226,12 +259,15 @@ class MultipartUploadWriter:
     def commit(self, n: int) -> None:
         """Hands the first `n` bytes of the open reservation over (0 gives it back).
 
-        The reserved view is released where nothing else exports it; other exports stay readable, and
-        writing through them before the upload has ended is an error that the checksum detects.
+        The reserved view is released if nothing else exports it. Other exports stay readable; writing through them
+        before the upload has ended is an error that the checksum detects.
+
+        Args:
+            n: bytes, from 0 to the reserved size.
 
         Raises:
             ReservationError: no reservation is open.
-            ConfigurationError: `n` is outside 0 to the reserved size; the reservation stays open.
+            ConfigurationError: `n` is out of range; the reservation stays open.
         """
         self._serve(self._commit, n)
 
@@ -256,15 +292,21 @@ class MultipartUploadWriter:
 
         Args:
             data: bytes, memoryview, NumPy array, array.array, mmap and so on.
-            copy: False borrows the memory until its parts are stored: it must not change before `flush`
-                or `close` returns. `bytes` of 64 KiB and more are always borrowed, smaller buffers always copied.
+            copy: False borrows the memory until its parts are stored: do not change it before `flush` or `close`
+                returns. `bytes` of 64 KiB and more are always borrowed, smaller buffers always copied.
 
         Returns:
-            The number of bytes written, all of them.
+            The number of bytes written, always all of them.
 
         Raises:
-            TypeError, ValueError: `data` is no contiguous buffer in host memory, or holds objects, pointers or a mask.
+            TypeError, ValueError: `data` is not a contiguous buffer in host memory, or holds objects, pointers or
+                a mask.
             ReservationError: a reservation is open.
+
+        Example:
+            >>> with s3dlio.MultipartUploadWriter.from_uri("s3://my-bucket/greeting") as writer:
+            ...     writer.write(b"hello, "), writer.write(bytearray(b"world"), copy=False)
+            (7, 5)
         """
         taken = self._intake.open_buffer.put(data)
         if taken >= 0:
@@ -283,8 +325,12 @@ class MultipartUploadWriter:
     def flush(self) -> None:
         """Stores everything accepted so far, the tail as a short part, and returns when it is stored.
 
-        More data may follow: the short part is then replaced under the same number. No borrowed buffer is
-        referenced any more. The progress of all that is stored has been reported.
+        More data may follow; the short part is then replaced under the same number. After it no borrowed buffer is
+        referenced any more, and the progress of everything stored has been reported.
+
+        Raises:
+            ReservationError: a reservation is open; the writer stays usable.
+            S3Error, TransportError: the upload failed.
         """
         self._serve(self._flush)
         self._state.join_reports()
@@ -310,14 +356,15 @@ class MultipartUploadWriter:
         self._flush_unjoined = False
 
     def close(self) -> UploadInfo:
-        """Stores the rest, publishes the object and returns what the store has. Idempotent.
+        """Stores the rest and publishes the object. A second call returns the same again.
 
-        The progress of every part has been reported.
+        Returns:
+            What the store has, as an `UploadInfo`; the progress of every part has been reported.
 
         Raises:
             ReservationError: a reservation is open; the writer stays usable.
             S3Error, TransportError: the upload failed; it is then aborted unless `abort_on_failure` is False.
-            ChecksumMismatchError: the store has something else than what was sent, or not all that was written.
+            ChecksumMismatchError: the store has other bytes than were sent, or not all of them.
         """
         self._state.check_process()
         try:
@@ -334,15 +381,25 @@ class MultipartUploadWriter:
         return info
 
     def abort(self) -> None:
-        """Gives the object up: stops parts in flight, waits for them, and aborts the upload on the store.
+        """Gives the object up: stops the parts in flight, waits for them, and aborts the upload on the store.
 
-        From any thread, progress callback or signal handler; a call that waits elsewhere raises `WriterClosedError`.
-        Idempotent; does nothing after a successful `close`. After a failure every call goes on raising that.
+        It may be called from any thread, progress callback or signal handler; a call that waits elsewhere raises
+        `WriterClosedError`. A second call does nothing, like one after a successful `close`. After a failure every
+        other call still raises that failure.
 
         Raises:
             S3Error: the store refused to abort.
-            WriterClosedError: a signal handler interrupts the very `close` that is publishing the object. Out of the
-                handler it ends that `close`.
+            WriterClosedError: called by a signal handler that interrupted the `close` that is publishing the object;
+                when the handler raises it, that `close` ends.
+
+        Example:
+            >>> writer = s3dlio.MultipartUploadWriter.from_uri("s3://my-bucket/draft")
+            >>> count = writer.write(b"not wanted")
+            >>> writer.abort()
+            >>> writer.close()
+            Traceback (most recent call last):
+                ...
+            s3dlio.WriterClosedError: the upload of s3://my-bucket/draft was aborted; make a new writer
         """
         self._abort(explicit=True)
 
@@ -496,12 +553,24 @@ class MultipartUploadWriter:
 
 
 class MultipartUploadSink:
-    """The original's blocking interface over the same writer.
+    """The blocking interface of the original library, over a `MultipartUploadWriter`.
 
     Args:
-        bucket, key: the object.
+        bucket: bucket name.
+        key: object key, used exactly as given.
         config: a `MultipartUploadConfig`; None for the defaults.
-        client: a `Client`; None for the default one.
+        client: a `Client`; None for the default one, built from the environment.
+
+    Raises:
+        TypeError: `config` is something else.
+
+    Example:
+        >>> config = s3dlio.MultipartUploadConfig(part_size=32 << 20, max_in_flight=32)
+        >>> sink = s3dlio.MultipartUploadSink("my-bucket", "path/obj.bin", config)
+        >>> sink.write_blocking(b"copied, "), sink.write_owned_blocking(bytearray(b"borrowed"))
+        (8, 8)
+        >>> sink.finish_blocking().total_bytes
+        16
     """
 
     @checks_names()

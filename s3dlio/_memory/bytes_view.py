@@ -15,7 +15,13 @@ class BytesView(FlatView):
     """Read-only bytes with the buffer protocol: ``np.frombuffer(view, dtype)`` and ``memoryview(view)`` copy nothing.
 
     Slices (of step 1) are views of the same memory. Views compare equal to any bytes-like object with
-    the same bytes, are not hashable, and pickle by value.
+    the same bytes, are not hashable, and pickle by value. As a context manager a view is released at the end.
+
+    Example:
+        >>> info = s3dlio.put_bytes("s3://my-bucket/digits", b"0123456789")
+        >>> with s3dlio.get("s3://my-bucket/digits") as view:
+        ...     view[0], bytes(view[2:5]), view == b"0123456789"
+        (48, b'234', True)
     """
 
     __slots__ = ()
