@@ -1,4 +1,4 @@
-"""`MultipartUploadWriter` and `MultipartUploadSink`: what a caller holds while an object is written.
+"""`MultipartUploadWriter`: what a caller holds while an object is written.
 
 The writer owns the turn of the calls and the open reservation. What the calls bring becomes segments in
 `intake`; everything that outlives a call (parts in flight, endings) belongs to `upload`.
@@ -8,7 +8,6 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import fields
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar, Unpack
@@ -492,47 +491,6 @@ class MultipartUploadWriter:
                 self._send_open_part()
         self._join_open_part()
         upload.complete(intake.open_buffer.written)
-
-
-class MultipartUploadSink:
-    """The original's blocking interface over the same writer.
-
-    Args:
-        bucket, key: the object.
-        config: a `MultipartUploadConfig`; None for the defaults.
-        client: a `Client`; None for the default one.
-    """
-
-    @checks_names()
-    def __init__(
-        self,
-        bucket: str,
-        key: str,
-        config: MultipartUploadConfig | None = None,
-        *,
-        client: ClientLike | None = None,
-    ) -> None:
-        chosen = MultipartUploadConfig() if config is None else config
-        if not isinstance(chosen, MultipartUploadConfig):
-            raise TypeError(f"config is a {type(chosen).__name__}; give a MultipartUploadConfig")
-        options = {field.name: getattr(chosen, field.name) for field in fields(chosen)}
-        self._writer = MultipartUploadWriter(bucket, key, client=client, **options)
-
-    def write_blocking(self, chunk: Buffer) -> int:
-        """Appends a copy of `chunk`; see `MultipartUploadWriter.write`."""
-        return self._writer.write(chunk)
-
-    def write_owned_blocking(self, chunk: Buffer) -> int:
-        """Appends `chunk` without a copy; the caller gives the buffer up and must not change it."""
-        return self._writer.write(chunk, copy=False)
-
-    def finish_blocking(self) -> UploadInfo:
-        """Publishes the object; see `MultipartUploadWriter.close`."""
-        return self._writer.close()
-
-    def abort_blocking(self) -> None:
-        """Gives the object up; see `MultipartUploadWriter.abort`."""
-        self._writer.abort()
 
 
 def _caller() -> str:
