@@ -20,7 +20,8 @@ from ._s3.default import ClientLike, service_of
 from ._s3.listings import list_parts
 from ._transfer.assembler import Owner
 from ._transfer.intake import SMALLEST_SEGMENT, Intake
-from ._transfer.upload import Resumed, State, Upload
+from ._transfer.resumed import Resumed
+from ._transfer.upload import State, Upload
 from .config import MAX_OBJECT_SIZE, MIN_PART_SIZE, MultipartUploadConfig, check_integer
 from .errors import ConfigurationError, ReservationError, WriterClosedError
 from .options import Buffer, UploadOptions, checks_names
