@@ -27,8 +27,9 @@ from .options import GetOptions, PutManyOptions, UploadOptions
 from .progress import Progress, ProgressEvent
 from .reader import get, get_into, get_many, get_range
 from .results import ObjectInfo, UploadInfo, UploadSummary
+from .sink import MultipartUploadSink
 from .uploads import abort_uploads, list_uploads
-from .writer import MultipartUploadSink, MultipartUploadWriter
+from .writer import MultipartUploadWriter
 
 __version__ = "0.1.0"
 

@@ -25,7 +25,8 @@ from .options import (
 )
 from .progress import Progress
 from .results import ObjectInfo, UploadInfo, UploadSummary
-from .writer import MultipartUploadSink, MultipartUploadWriter
+from .sink import MultipartUploadSink
+from .writer import MultipartUploadWriter
 
 
 class Client:

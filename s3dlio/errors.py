@@ -92,7 +92,7 @@ def _that_travels(cause: BaseException | None) -> BaseException | None:
 
 
 class ConfigurationError(S3dlioError, ValueError):
-    """A setting, environment variable or configuration file has a value that cannot be used."""
+    """A setting, environment variable or configuration file has a value that cannot be used.
 
     Example:
         >>> s3dlio.put_bytes("s3://my-bucket/key", b"", max_in_flight=0)
@@ -163,7 +163,7 @@ class ForkedError(S3dlioError):
 
 
 class TransportError(S3dlioError, ConnectionError):
-    """The connection could not be made, or broke, and retries did not help."""
+    """The connection could not be made, or broke, and retries did not help.
 
     Example:
         >>> client = s3dlio.Client(endpoint_url="http://127.0.0.1:1", retries=s3dlio.RetryPolicy(max_attempts=1))

@@ -1,4 +1,4 @@
-"""`MultipartUploadWriter` and `MultipartUploadSink`: what a caller holds while an object is written.
+"""`MultipartUploadWriter`: what a caller holds while an object is written.
 
 The writer owns the turn of the calls and the open reservation. What the calls bring becomes segments in
 `intake`; everything that outlives a call (parts in flight, endings) belongs to `upload`.
@@ -8,7 +8,6 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import fields
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar, Unpack
@@ -21,7 +20,8 @@ from ._s3.default import ClientLike, service_of
 from ._s3.listings import list_parts
 from ._transfer.assembler import Owner
 from ._transfer.intake import SMALLEST_SEGMENT, Intake
-from ._transfer.upload import Resumed, State, Upload
+from ._transfer.resumed import Resumed
+from ._transfer.upload import State, Upload
 from ._values.checks import check_integer
 from .config import MAX_OBJECT_SIZE, MIN_PART_SIZE, MultipartUploadConfig
 from .errors import ConfigurationError, ReservationError, WriterClosedError
@@ -550,59 +550,6 @@ class MultipartUploadWriter:
                 self._send_open_part()
         self._join_open_part()
         upload.complete(intake.open_buffer.written)
-
-
-class MultipartUploadSink:
-    """The blocking interface of the original library, over a `MultipartUploadWriter`.
-
-    Args:
-        bucket: bucket name.
-        key: object key, used exactly as given.
-        config: a `MultipartUploadConfig`; None for the defaults.
-        client: a `Client`; None for the default one, built from the environment.
-
-    Raises:
-        TypeError: `config` is something else.
-
-    Example:
-        >>> config = s3dlio.MultipartUploadConfig(part_size=32 << 20, max_in_flight=32)
-        >>> sink = s3dlio.MultipartUploadSink("my-bucket", "path/obj.bin", config)
-        >>> sink.write_blocking(b"copied, "), sink.write_owned_blocking(bytearray(b"borrowed"))
-        (8, 8)
-        >>> sink.finish_blocking().total_bytes
-        16
-    """
-
-    @checks_names()
-    def __init__(
-        self,
-        bucket: str,
-        key: str,
-        config: MultipartUploadConfig | None = None,
-        *,
-        client: ClientLike | None = None,
-    ) -> None:
-        chosen = MultipartUploadConfig() if config is None else config
-        if not isinstance(chosen, MultipartUploadConfig):
-            raise TypeError(f"config is a {type(chosen).__name__}; give a MultipartUploadConfig")
-        options = {field.name: getattr(chosen, field.name) for field in fields(chosen)}
-        self._writer = MultipartUploadWriter(bucket, key, client=client, **options)
-
-    def write_blocking(self, chunk: Buffer) -> int:
-        """Appends a copy of `chunk`; see `MultipartUploadWriter.write`."""
-        return self._writer.write(chunk)
-
-    def write_owned_blocking(self, chunk: Buffer) -> int:
-        """Appends `chunk` without a copy; the caller gives the buffer up and must not change it."""
-        return self._writer.write(chunk, copy=False)
-
-    def finish_blocking(self) -> UploadInfo:
-        """Publishes the object; see `MultipartUploadWriter.close`."""
-        return self._writer.close()
-
-    def abort_blocking(self) -> None:
-        """Gives the object up; see `MultipartUploadWriter.abort`."""
-        self._writer.abort()
 
 
 def _caller() -> str:

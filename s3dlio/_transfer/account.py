@@ -65,10 +65,10 @@ class Account:
                 self.changed.wait_for(decided)
         except BaseException:
             if taken:  # an interrupt came together with the room
-                self.untake(more)
+                self.refund(more)
             raise
 
-    def untake(self, amount: int) -> None:
+    def refund(self, amount: int) -> None:
         with self.lock:
             self.account -= amount
             self.changed.notify_all()

@@ -66,7 +66,7 @@ class Intake:
             buffer = pool().acquire(size, page_aligned=True)
             owner = Owner(memoryview(buffer), pinned, open_buffer=open_buffer)
         except BaseException:
-            self._upload.untake(pinned)
+            self._upload.refund(pinned)
             raise
         owner.uses = 1
         return owner

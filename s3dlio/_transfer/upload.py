@@ -15,26 +15,26 @@ import warnings
 from collections import deque
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from .._net.addresses import Location, format_uri
 from .._runtime import workers
 from .._runtime.kept_errors import KeptError
-from .._s3 import listings, multipart_operations, object_operations
-from .._s3.checksums import FOUND, Algorithm, Checksum, load
+from .._s3 import multipart_operations, object_operations
+from .._s3.checksums import Algorithm, Checksum, load
 from .._s3.endpoint_state import refuses_checksum
 from .._s3.requests import Cancelled, CancelScope
 from .._s3.responses import Stored
 from .._s3.service import Service
 from .._s3.xml import ListedPart
 from ..config import MultipartUploadConfig
-from ..errors import ChecksumMismatchError, ConfigurationError, ForkedError, S3dlioError, S3Error, WriterClosedError
+from ..errors import ChecksumMismatchError, ForkedError, S3dlioError, S3Error, WriterClosedError
 from ..progress import Progress, ProgressEvent
 from .aborting import Aborting
 from .account import Account
-from .assembler import Part, part_length
+from .assembler import Part
 from .completion import Completion, StoredPart
 from .reports import Reports
+from .resumed import Resumed
 
 log = logging.getLogger("s3dlio")
 
@@ -47,54 +47,6 @@ class State(enum.Enum):
     CLOSED = "closed"
     FAILED = "failed"
     ABORTED = "aborted"
-
-
-class Resumed(NamedTuple):
-    """An upload that another writer created, as the store lists it.
-
-    Attributes:
-        algorithm: of its checksums; None where it has none, or the store does not say.
-        kind_known: the algorithm is of the kind that the upload was created with.
-        parts: those that the store has.
-    """
-
-    upload_id: str
-    algorithm: Algorithm | None
-    kind_known: bool
-    parts: list[ListedPart]
-
-    @classmethod
-    def of(cls, uri: str, upload_id: str, listing: listings.PartsListing, wanted: Algorithm | None) -> Resumed:
-        """What the store tells of the upload; its checksums were fixed when it was created.
-
-        Args:
-            wanted: the caller's choice, which counts where the store says nothing of the upload; None too, though it
-                may tell checksums of parts that it has computed itself.
-
-        Raises:
-            ConfigurationError: its parts have checksums that cannot be gone on with.
-        """
-        name, kind = listing.checksum_algorithm, listing.checksum_type
-        if not name:
-            named = {element for part in listing.parts for element in part.checksums}
-            found = next((one for one in FOUND.values() if one.xml in named), None)
-            if found is None and not listing.parts and name is None:
-                return cls(upload_id, wanted, True, listing.parts)
-            name = None if found is None or wanted is None else found.s3_name
-        if name is None:
-            return cls(upload_id, None, True, listing.parts)
-        algorithm = FOUND.get(name.lower())
-        impossible = algorithm is None or kind not in (None, "", "COMPOSITE", "FULL_OBJECT")
-        if algorithm is None or impossible or (kind == "FULL_OBJECT" and algorithm.hashed):
-            raise ConfigurationError(
-                f"the upload {upload_id} of {uri} was created with checksums {name} of type {kind or 'unknown'}, which "
-                "cannot be gone on with here; finish it with what created it, or abort it and write the object anew"
-            )
-        # CRC64NVME and hashes have one kind each.
-        certain = bool(kind) or algorithm.hashed or algorithm.name == "crc64nvme"
-        return cls(
-            upload_id, algorithm.of_kind(kind == "COMPOSITE" if kind else algorithm.composite), certain, listing.parts
-        )
 
 
 class Upload(Account):
@@ -169,30 +121,16 @@ class Upload(Account):
         raise WriterClosedError(f"the writer of {self.uri} is closed; make a new one for another object")
 
     def adopt(self, resumed: Resumed) -> int:
-        """Goes on with an upload that is on the store; returns how many parts, from the first on, it has in full.
-
-        Where the upload has checksums a part counts only with the one that the store reports of it.
-        """
+        """Continues an upload that is on the store; returns how many parts, from the first on, it has in full."""
         self._resumed, self.algorithm = resumed, resumed.algorithm
         if self.algorithm is not None:
             load()
-        self._listed = {part.number: part for part in resumed.parts}
-        number = 0
-        while (part := self._listed.get(number + 1)) is not None:
-            crc = self._listed_crc(part)
-            expected = part_length(number + 1, self.config.part_size, self.config.grow_part_size)
-            if part.size != expected or part.etag is None or (self.algorithm is not None and crc is None):
-                break
-            number += 1
-            self.parts[number] = StoredPart(part.etag.as_given, part.size, crc)
-            del self._listed[number]
+        complete = resumed.complete_parts(self.config.part_size, self.config.grow_part_size)
+        self.parts.update(enumerate(complete, 1))
+        self._listed = {part.number: part for part in resumed.parts if part.number not in self.parts}
         self.upload_id = resumed.upload_id
         workers.register_open(self)
-        return number
-
-    def _listed_crc(self, part: ListedPart) -> int | None:
-        value = None if self.algorithm is None else self.algorithm.told(part.checksums.get(self.algorithm.xml))
-        return None if self.algorithm is None or value is None or "-" in value else self.algorithm.decode(value)
+        return len(complete)
 
     def submit(self, parts: Iterable[Part], *, keep: bool = False) -> None:
         """Queues parts for upload; `keep` leaves their segments to the assembler (a flush)."""
@@ -320,10 +258,8 @@ class Upload(Account):
             upload_id, algorithm = self._ensure_created()
             self._scope.check()
             crc = None if algorithm is None else algorithm.of(views)
-            known = self._listed.pop(part.number, None)
-            same = known is not None and crc is not None and (known.size, self._listed_crc(known)) == (part.length, crc)
-            if known is not None and known.etag is not None and same:
-                return StoredPart(known.etag.as_given, known.size, crc)
+            if (listed := self._listed_alike(part, crc)) is not None:
+                return listed
             checksum = None if algorithm is None or crc is None else Checksum(algorithm, algorithm.encode(crc))
             try:
                 stored = multipart_operations.upload_part(
@@ -339,6 +275,14 @@ class Upload(Account):
                 etag = None if stored.etag is None else stored.etag.as_given
                 return StoredPart(etag, part.length, crc)
             self._abort_superseded(upload_id)  # it has taken in a part after it was given up
+
+    def _listed_alike(self, part: Part, crc: int | None) -> StoredPart | None:
+        """The part as the resumed upload lists it, if size and checksum are those of the bytes written now."""
+        listed = self._listed.pop(part.number, None)
+        if listed is None or listed.etag is None or crc is None or self._resumed is None:
+            return None
+        same = (listed.size, self._resumed.crc_of(listed)) == (part.length, crc)
+        return StoredPart(listed.etag.as_given, listed.size, crc) if same else None
 
     def _begins_anew(self, upload_id: str, algorithm: Algorithm | None, error: S3Error) -> bool:
         """Whether the part goes into another upload, with the next checksum: a store may take one at Create and refuse
