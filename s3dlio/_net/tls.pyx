@@ -17,7 +17,8 @@ from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.errno cimport ECONNRESET, EPIPE, errno
 from libc.string cimport memcpy
 
-from s3dlio._net.exchange_steps cimport FAILED, POLLIN, POLLOUT, SENDING, WAIT, State, iovec
+from s3dlio._net.exchange_state cimport FAILED, SENDING, WAIT, State
+from s3dlio._net.socket_calls cimport POLLIN, POLLOUT, iovec
 
 cdef extern from *:
     """
