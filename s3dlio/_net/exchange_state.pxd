@@ -63,6 +63,7 @@ cdef struct State:
     int wakeup_fd              # wakes the loop, while the exchange is QUEUED
     ssize_t (*send)(State* s) noexcept nogil       # NULL: a plain socket, here and below
     ssize_t (*receive)(State* s, char* to, size_t length) noexcept nogil
+    bint (*has_pending)(State* s) noexcept nogil   # whether the transport holds received bytes that poll cannot see
     void* transport            # argument of a TLS connection's `send` and `receive`
     unsigned long transport_error  # OpenSSL's code behind SEND_ERROR and RECEIVE_ERROR
     bint buffered              # the transport may hold bytes, or an unfinished send, that poll cannot see

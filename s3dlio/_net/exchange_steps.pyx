@@ -68,6 +68,8 @@ cdef enum:
     RECHECK_MILLISECONDS = 100
     # Bodies of a series begin on cache lines, which aligns them for every element type.
     BODY_ALIGNMENT = 64
+    # TLS reads 128 KiB from the kernel at once: a response of less than half of that cannot have filled a read.
+    SHORT_READ = 64 << 10
 
 
 cdef void progress(State* s, int64_t timeout) noexcept nogil:
@@ -104,6 +106,10 @@ cdef ssize_t plain_receive(State* s, char* to, size_t length) noexcept nogil:
             return n
         if errno != EINTR:
             return _failed(s, POLLIN | POLLOUT if s.phase == SENDING else POLLIN)
+
+
+cdef bint _has_pending(State* s) noexcept nogil:
+    return s.has_pending != NULL and s.has_pending(s)
 
 
 # --- sending --------------------------------------------------------------------------------------------
@@ -159,7 +165,7 @@ cdef void _step_send(State* s, int events) noexcept nogil:
         store(&s.request_sent, True)
         s.phase = AWAITING_HEAD
         s.wants = POLLIN
-        s.more = s.buffered
+        s.more = _has_pending(s)
         progress(s, s.first_byte_timeout)
 
 
@@ -327,7 +333,7 @@ cdef void begin_body(State* s) noexcept nogil:
         return
     s.phase = RECEIVING_BODY
     s.wants = POLLIN
-    s.more = s.buffered
+    s.more = _has_pending(s)
     progress(s, s.idle_timeout)
     _tune_low_water(s, length - came)
 
@@ -397,8 +403,12 @@ cdef bint _is_in_step(State* s) noexcept nogil:
     cdef ssize_t n
     if s.leftover_at < s.scratch_length:
         return False
-    if not s.buffered and s.phase != RECEIVING_BODY and s.scratch_length < s.scratch_size:
-        return True  # the last receive emptied the socket
+    # Did the last receive empty the socket? Then there is no need to ask again.
+    if s.buffered:
+        if s.scratch_length + s.received < SHORT_READ and not _has_pending(s):
+            return True
+    elif s.phase != RECEIVING_BODY and s.scratch_length < s.scratch_size:
+        return True
     n = s.receive(s, s.scratch, s.scratch_size)
     if n == WAIT:
         return True
