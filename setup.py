@@ -51,6 +51,7 @@ extensions = [
         "_memory.views",
         "_net.tls",
         "_net.exchange",
+        "_net.exchange_steps",
         "_net.exchange_loop",
         "_transfer.open_buffer",
     )

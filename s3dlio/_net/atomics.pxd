@@ -1,22 +1,21 @@
-"""What threads tell each other without a lock: counts, facts, and a stack of what was handed over.
+"""Atomic loads and stores, and a lock-free stack: what exchanges share with the loops that drive them.
 
-Every store releases and every load acquires: a thread that sees a value sees too what was written before it, on every
-processor. Users are the exchanges, and the loops that drive them while Python looks on.
+Every store is a release and every load an acquire: a thread that sees a value also sees everything written before it.
 """
 
 cdef extern from *:
     """
-    /* A count that grows while others look: whoever sees it sees the bytes that it counts. */
-    static inline void publish(size_t *count, size_t value) { __atomic_store_n(count, value, __ATOMIC_RELEASE); }
-    static inline size_t published(const size_t *count) { return __atomic_load_n(count, __ATOMIC_ACQUIRE); }
+    /* A byte count that grows while other threads read it: a reader of the count may read those bytes. */
+    static inline void store_size(size_t *count, size_t value) { __atomic_store_n(count, value, __ATOMIC_RELEASE); }
+    static inline size_t load_size(const size_t *count) { return __atomic_load_n(count, __ATOMIC_ACQUIRE); }
 
     /* A stage, a flag or a small number. */
-    static inline void tell(int *fact, int value) { __atomic_store_n(fact, value, __ATOMIC_RELEASE); }
-    static inline int told(const int *fact) { return __atomic_load_n(fact, __ATOMIC_ACQUIRE); }
-    static inline int add(int *number, int change) { return __atomic_add_fetch(number, change, __ATOMIC_ACQ_REL); }
-    static inline int swap(int *fact, int value) { return __atomic_exchange_n(fact, value, __ATOMIC_ACQ_REL); }
+    static inline void store(int *at, int value) { __atomic_store_n(at, value, __ATOMIC_RELEASE); }
+    static inline int load(const int *at) { return __atomic_load_n(at, __ATOMIC_ACQUIRE); }
+    static inline int add(int *at, int change) { return __atomic_add_fetch(at, change, __ATOMIC_ACQ_REL); }
+    static inline int swap(int *at, int value) { return __atomic_exchange_n(at, value, __ATOMIC_ACQ_REL); }
 
-    /* A stack that any thread may push onto and one takes whole. */
+    /* A stack: any thread pushes, one thread takes all of it. */
     static inline void push(void **top, void *item, void **next) {
         void *old = __atomic_load_n(top, __ATOMIC_RELAXED);
         do *next = old;
@@ -24,11 +23,11 @@ cdef extern from *:
     }
     static inline void *take_all(void **top) { return __atomic_exchange_n(top, NULL, __ATOMIC_ACQUIRE); }
     """
-    void publish(size_t* count, size_t value) noexcept nogil
-    size_t published(const size_t* count) noexcept nogil
-    void tell(int* fact, int value) noexcept nogil
-    int told(const int* fact) noexcept nogil
-    int add(int* number, int change) noexcept nogil
-    int swap(int* fact, int value) noexcept nogil
+    void store_size(size_t* count, size_t value) noexcept nogil
+    size_t load_size(const size_t* count) noexcept nogil
+    void store(int* at, int value) noexcept nogil
+    int load(const int* at) noexcept nogil
+    int add(int* at, int change) noexcept nogil
+    int swap(int* at, int value) noexcept nogil
     void push(void** top, void* item, void** next) noexcept nogil
     void* take_all(void** top) noexcept nogil

@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """One HTTP/1.1 exchange, or a series of them on one connection, as Python sees it: memory, transport, waiting.
 
-Its bytes move in `exchange_loop` by the rules of `exchange_steps`. It never resolves, connects or retries, and holds
-the memory of its requests and bodies only while a loop may touch it. `attempts` and `series` make exchanges.
+`exchange_loop` moves its bytes. An exchange never resolves names, connects or retries, and holds the memory of its
+requests and bodies only while a loop may use it. `attempts` and `series` make exchanges.
 """
 
 import enum
@@ -32,8 +32,8 @@ from cpython.pythread cimport (
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
-from s3dlio._net.atomics cimport published, tell, told
-from s3dlio._net.exchange_steps cimport (
+from s3dlio._net.atomics cimport load, load_size, store
+from s3dlio._net.exchange_state cimport (
     CANCELLED,
     COMPLETE,
     ENDED,
@@ -45,10 +45,7 @@ from s3dlio._net.exchange_steps cimport (
     RECEIVE_ERROR,
     SEND_ERROR,
     UNUSUAL,
-    Answer,
-    go_on,
-    plain_receive,
-    plain_send,
+    Response,
 )
 from s3dlio._net.response_head cimport Head, find_field, scan
 from s3dlio._net.socket_calls cimport (
@@ -57,8 +54,8 @@ from s3dlio._net.socket_calls cimport (
     dissolve,
     getpid,
     iovec,
+    notify,
     now_ns,
-    ring,
 )
 from s3dlio._net.tls cimport TlsTransport
 
@@ -67,21 +64,21 @@ from s3dlio.errors import ForkedError
 cdef extern from *:
     int PyThread_acquire_lock_timed(PyThread_type_lock, long long microseconds, int interruptible) nogil
 
-# How long the main thread sleeps between two looks at pending signals, in seconds.
+# The main thread checks for pending signals this often, in seconds.
 cdef double SIGNAL_SLICE = 0.1
-# Timeouts beyond this (30 years) are no limit, and would not fit the arithmetic.
+# Longer timeouts (30 years) mean no limit; they would overflow the arithmetic.
 cdef double LONGEST_TIMEOUT = 1e9
-# A lock takes no longer timeouts than 292 years; a day is as good.
+# Lock timeouts are limited to 292 years; a day is enough here.
 cdef double LONGEST_WAIT = 86400
-# A loop lets a cancelled exchange go within one round. Where it has not after so many microseconds something is broken,
-# and signals count again.
+# A loop ends a cancelled exchange within one round. If it has not after so many microseconds, something is broken, and
+# signals interrupt the wait again.
 cdef int64_t LONGEST_END = 10_000_000
-# More segments than this no request can have.
+# Most segments of one request.
 cdef Py_ssize_t MOST_SEGMENTS = 1 << 20
 
 
 class Outcome(enum.IntEnum):
-    """How an exchange stands, or ended."""
+    """How an exchange ended, or PENDING."""
 
     PENDING = 0
     COMPLETE = 1
@@ -102,9 +99,9 @@ class Outcome(enum.IntEnum):
 
 
 def scan_head(data):
-    """(end, status, content_length, unusual, closes) of a response head, as the loop sees it.
+    """(end, status, content_length, unusual, closes) of a response head, as the loop reads it.
 
-    `end` is 0 while the head is incomplete and -1 when it is none; `content_length` is -1 where there is none.
+    `end` is 0 while the head is incomplete and -1 if it is not HTTP/1.x; `content_length` is -1 where there is none.
     """
     cdef const unsigned char[::1] view = data
     cdef Head head
@@ -115,11 +112,11 @@ def scan_head(data):
 
 
 def head_field(bytes head not None, bytes name not None):
-    """The value of a field of a usual head, those of several of one name joined by commas; None where there is none.
+    """The value of a field of a usual head, or None; repeated fields are joined by commas.
 
     Args:
-        head: with its blank line, as an exchange received it and called it not unusual.
-        name: in any case.
+        head: with its blank line, as received by an exchange that did not end UNUSUAL.
+        name: of the field, in any case.
     """
     cdef const char* data = head
     cdef const char* wanted = name
@@ -134,20 +131,20 @@ def head_field(bytes head not None, bytes name not None):
 
 
 def reset_connection(int fd):
-    """Drops what a TCP socket has not sent yet and resets the connection; False where the system cannot.
+    """Drops the unsent bytes of a TCP socket and resets the connection; False where the system cannot.
 
-    Unlike closing with a linger time of zero it works while a forked child holds the descriptor.
+    Unlike closing with a linger time of zero, this works while a forked child holds the descriptor.
     """
     return fd >= 0 and dissolve(fd) == 0
 
 
 def unbroken(action):
-    """Calls `action` until it comes to its end, however often an interrupt breaks it off, and raises the last of those.
+    """Calls `action` until it returns, however often an interrupt stops it, then raises the last interrupt.
 
-    No interrupt comes between two calls, nor, where this is called by name in a handler, before the first.
+    No interrupt can come between two calls, nor before the first one where a handler calls this by its global name.
 
     Args:
-        action: may be begun again at any point, and waits for nothing that a peer decides.
+        action: may be restarted at any point, and never waits for a peer.
     """
     cdef object interrupt = None
     while True:
@@ -170,7 +167,7 @@ cdef int64_t _nanoseconds(object seconds) except -1:
     return max(1, int(seconds * 1e9))
 
 
-@cython.no_gc_clear  # the held buffers have to be released, not cleared
+@cython.no_gc_clear  # the held buffers must be released, not cleared
 cdef class Exchange:
     """One HTTP/1.1 request and its response on one leased socket, or a series of such.
 
@@ -178,20 +175,19 @@ cdef class Exchange:
         sock: a connected `socket.socket` or `ssl.SSLSocket`; it is made non-blocking.
         head: the request head with its blank line.
         body: C-contiguous buffers that are sent one after the other, without a copy.
-        into: writable buffer for the body of a 2xx answer; None to have it as `body_bytes`. The bodies of a series lie
-            in it one after the other, each from a multiple of 64 bytes on; before one that does not fit the exchange
-            pauses at its head.
-        followed_by: makes it a series: (head, body) of further requests, each sent once the answer before it was a
-            whole 2xx that left the connection in step; any other ends the series. What was answered is in `answers`.
-        reused: the connection has served other requests; what came on it before this one began is theirs.
-        previous_head: head of the last answer to those, or empty. The same once more is no answer to a further request,
-            where an ``x-amz-request-id`` names it; None where names mean nothing.
-        no_body: the answer has no body whatever its head says (HEAD).
-        pause_at_head: end with HEAD_READY once the head is there; `continue_into` goes on.
+        into: writable buffer for the body of a 2xx response; None for `body_bytes`. The bodies of a series follow each
+            other in it at multiples of 64 bytes; if one does not fit, the exchange pauses at its head.
+        followed_by: makes it a series: (head, body) of further requests. Each is sent once the previous response was a
+            whole 2xx that left the connection in step; any other response ends the series. See `answers`.
+        reused: the connection has served other requests; bytes that arrive before this request begins belong to them.
+        previous_head: head of the last response to those, or empty. A repetition, ``x-amz-request-id`` included, is not
+            accepted as a response. None if the peer's request ids are not unique.
+        no_body: the response has no body whatever its head says (HEAD).
+        pause_at_head: end with HEAD_READY once the head is there; `continue_into` resumes.
         send_timeout, first_byte_timeout, idle_timeout: seconds without progress; None for no limit.
 
     Raises:
-        BufferError, TypeError: a segment is no contiguous buffer, or `into` is not writable.
+        BufferError, TypeError: a segment is not a contiguous buffer, or `into` is not writable.
         ValueError: the socket is closed, or a timeout is not positive.
         MemoryError: there is no memory for the list of segments.
     """
@@ -199,22 +195,20 @@ cdef class Exchange:
     def __cinit__(self, sock, bytes head not None, body, *, into=None, followed_by=None, bint reused=False,
                   bytes previous_head=None, bint no_body=False, bint pause_at_head=False, send_timeout=None,
                   first_byte_timeout=None, idle_timeout=None):
-        self.s.bell = -1
+        self.s.wakeup_fd = -1
         self.s.fd = sock.fileno()
         if self.s.fd < 0:
             raise ValueError("the socket is closed")
         self.s.owner = <void*>self
-        self.s.send = plain_send
-        self.s.receive = plain_receive
         if isinstance(sock, ssl.SSLSocket):
             self._tls = TlsTransport(sock)
             self._tls.attach(&self.s)
-            self.s.unasked = sock.pending() > 0  # poll would not tell
+            self.s.unsolicited = sock.pending() > 0  # poll cannot see it
         self.s.wants = POLLIN | POLLOUT
         self.s.reused = reused
-        if reused and self.s.unasked:
+        if reused and self.s.unsolicited:
             self.s.outcome = OUT_OF_STEP
-        self.s.answers_are_named = previous_head is not None
+        self.s.responses_are_named = previous_head is not None
         if previous_head is not None:
             self._previous_head = previous_head
             self.s.previous = previous_head
@@ -224,35 +218,35 @@ cdef class Exchange:
         self.s.send_timeout = _nanoseconds(send_timeout)
         self.s.first_byte_timeout = _nanoseconds(first_byte_timeout)
         self.s.idle_timeout = _nanoseconds(idle_timeout)
-        # Whatever these are, and whatever happens to them meanwhile: what is counted is what is held.
+        # Copied first: what is counted is what is held, even if the caller's list changes meanwhile.
         further = None if followed_by is None else [(one, tuple(more)) for one, more in followed_by]
         self._hold(head, tuple(body), further)
         self._head_length = len(head)
-        self._aim(into)
+        self._set_destination(into)
         sock.setblocking(False)
         self._sock = sock
-        self.s.done = PyThread_allocate_lock()
-        if self.s.done == NULL:
+        self.s.ended_lock = PyThread_allocate_lock()
+        if self.s.ended_lock == NULL:
             raise MemoryError("no memory for a lock")
-        PyThread_acquire_lock(self.s.done, WAIT_LOCK)
-        tell(&self.s.stage, NEW)
+        PyThread_acquire_lock(self.s.ended_lock, WAIT_LOCK)
+        store(&self.s.stage, NEW)
 
     def __dealloc__(self):
-        # Nobody else knows the exchange any more; the GIL is held, and no lock is needed.
-        if self.s.done != NULL:
-            PyThread_free_lock(self.s.done)
-        self._let_go_of_sources()
-        self._let_go_of_target()
+        # No other reference is left and the GIL is held, so no lock is needed.
+        if self.s.ended_lock != NULL:
+            PyThread_free_lock(self.s.ended_lock)
+        self._release_sources()
+        self._release_destination()
         free(self._sources)
         free(self.s.iov)
         free(self.s.scratch)
         free(self.s.spill)
         free(self.s.ends)
-        free(self.s.answers)
+        free(self.s.responses)
         free(self.s.heads)
 
     cdef int _hold(self, bytes head, tuple body, list followed_by) except -1:
-        """Exports the requests' memory, which must not move or go before the exchange has ended."""
+        """Holds the requests' memory, which must not move or be freed before the exchange has ended."""
         cdef bint series = followed_by is not None
         cdef Py_ssize_t requests = 1 + len(followed_by) if series else 1
         cdef Py_ssize_t count = requests + len(body)
@@ -260,14 +254,14 @@ cdef class Exchange:
         for _, further in followed_by or ():
             count += len(further)
         if count > MOST_SEGMENTS:
-            raise ValueError(f"{count} segments are more than one request can have")
+            raise ValueError(f"one request has {count} segments, more than the limit")
         self._sources = <Py_buffer*>malloc(count * sizeof(Py_buffer))
         self.s.iov = <iovec*>malloc(count * sizeof(iovec))
         if series:
             self.s.ends = <int*>malloc(requests * sizeof(int))
-            self.s.answers = <Answer*>malloc(requests * sizeof(Answer))
+            self.s.responses = <Response*>malloc(requests * sizeof(Response))
         if self._sources == NULL or self.s.iov == NULL or (
-            series and (self.s.ends == NULL or self.s.answers == NULL)
+            series and (self.s.ends == NULL or self.s.responses == NULL)
         ):
             raise MemoryError("no memory for the segments of a request")
         self._hold_request(head, body)
@@ -295,108 +289,108 @@ cdef class Exchange:
         self.s.iov[i].iov_len = self._sources[i].len
         return 0
 
-    cdef int _aim(self, into) except -1:
-        self._let_go_of_target()
+    cdef int _set_destination(self, into) except -1:
+        self._release_destination()
         if into is None:
             return 0
-        PyObject_GetBuffer(into, &self._target, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
-        self._has_target = True
-        self.s.into = <char*>self._target.buf
-        self.s.into_size = self._target.len
+        PyObject_GetBuffer(into, &self._destination, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+        self._has_destination = True
+        self.s.into = <char*>self._destination.buf
+        self.s.into_size = self._destination.len
         return 0
 
-    cdef void _let_go_of_sources(self) noexcept:
+    cdef void _release_sources(self) noexcept:
         while self._source_count:
             self._source_count -= 1
             PyBuffer_Release(&self._sources[self._source_count])
 
-    cdef void _let_go_of_target(self) noexcept:
+    cdef void _release_destination(self) noexcept:
         self.s.into = NULL
         self.s.into_size = self.s.used = 0
-        if self._has_target:
-            self._has_target = False
-            PyBuffer_Release(&self._target)
+        if self._has_destination:
+            self._has_destination = False
+            PyBuffer_Release(&self._destination)
 
-    cdef void _settle(self) noexcept:
-        """No loop uses it any more: lets its memory go, but for what a paused one needs. Nothing can fail or wait."""
-        if told(&self.s.stage) != ENDED:
+    cdef void _release_memory(self) noexcept:
+        """Releases the memory after the end, except what a paused exchange still needs. Cannot fail or wait."""
+        if load(&self.s.stage) != ENDED:
             return
         if self.s.outcome != HEAD_READY or self.s.ends == NULL:
-            self._let_go_of_sources()
+            self._release_sources()
         if self.s.outcome != HEAD_READY:
-            self._let_go_of_target()
+            self._release_destination()
 
-    cdef bint _is_over(self) noexcept:
-        """Whether no loop has it and its outcome stands, which a pause at the head is too."""
-        return told(&self.s.stage) == ENDED
+    cdef bint _has_ended(self) noexcept:
+        """Whether it has ended or paused, so that no loop drives it."""
+        return load(&self.s.stage) == ENDED
 
-    cdef bint _is_parents(self) noexcept:
-        """Whether a loop of the process has it that this one was forked from."""
-        return told(&self.s.stage) == QUEUED and self._bell_process != getpid()
+    cdef bint _belongs_to_parent(self) noexcept:
+        """Whether a loop of the parent process drives it: this process was forked meanwhile."""
+        return load(&self.s.stage) == QUEUED and self._wakeup_process != getpid()
 
     @property
     def outcome(self):
         """An `Outcome`; PENDING until the exchange has ended."""
-        return Outcome(self.s.outcome) if self._is_over() else Outcome(PENDING)
+        return Outcome(self.s.outcome) if self._has_ended() else Outcome(PENDING)
 
     @property
     def submittable(self):
-        """Whether no loop has it, and one may take it."""
-        return told(&self.s.stage) == NEW
+        """Whether it can be submitted to a loop."""
+        return load(&self.s.stage) == NEW
 
     @property
     def error(self):
-        """What is behind SEND_ERROR and RECEIVE_ERROR: an `OSError`, which may be an `ssl.SSLError`; else None."""
-        if not self._is_over() or self.s.outcome not in (SEND_ERROR, RECEIVE_ERROR):
+        """The `OSError` behind SEND_ERROR and RECEIVE_ERROR, which may be an `ssl.SSLError`; else None."""
+        if not self._has_ended() or self.s.outcome not in (SEND_ERROR, RECEIVE_ERROR):
             return None
         return OSError(self.s.error, os.strerror(self.s.error)) if self._tls is None else self._tls.failure(&self.s)
 
-    # While a loop has the exchange it may move the memory behind these: they are empty until it has ended.
+    # A loop may move the memory behind these, so they are empty until the exchange has ended.
 
     @property
     def status(self):
-        """Status of the answer; 0 where no head came."""
-        return 0 if not self._is_over() or self.s.head.end <= 0 else self.s.head.status
+        """Status of the response; 0 if no head came."""
+        return 0 if not self._has_ended() or self.s.head.end <= 0 else self.s.head.status
 
     @property
     def head_bytes(self):
-        """The answer's head with its blank line; empty where none came."""
-        if not self._is_over() or self.s.head.end <= 0:
+        """The response head with its blank line; empty if none came."""
+        if not self._has_ended() or self.s.head.end <= 0:
             return b""
         return PyBytes_FromStringAndSize(self.s.scratch, self.s.head.end)
 
     @property
     def content_length(self):
-        """Bytes of the body as announced; -1 where nothing was."""
-        return self.s.head.content_length if self._is_over() and self.s.head.end > 0 else -1
+        """The announced length of the body; -1 if none was announced."""
+        return self.s.head.content_length if self._has_ended() and self.s.head.end > 0 else -1
 
     @property
     def body_bytes(self):
-        """The body, where it did not go to `into`."""
-        if not self._is_over() or self.s.spill == NULL:
+        """The body, if it did not go to `into`."""
+        if not self._has_ended() or self.s.spill == NULL:
             return b""
         return PyBytes_FromStringAndSize(self.s.spill, self.s.received)
 
     @property
     def answered(self):
-        """Requests of a series that were answered by a whole 2xx; it grows while the exchange runs."""
-        return told(&self.s.answered)
+        """Number of requests of a series with a whole 2xx response; grows while the exchange runs."""
+        return load(&self.s.answered)
 
     @property
     def answers(self):
         """(status, head, offset in `into`, length) of each answered request of a series; empty while it runs."""
-        if not self._is_over():
+        if not self._has_ended():
             return []
-        return [self._answer(self.s.answers + i) for i in range(self.s.answered)]
+        return [self._as_tuple(self.s.responses + i) for i in range(self.s.answered)]
 
-    cdef tuple _answer(self, Answer* answer):
-        head = PyBytes_FromStringAndSize(self.s.heads + answer.head_at, answer.head_length)
-        return answer.status, head, answer.body_at, answer.body_length
+    cdef tuple _as_tuple(self, Response* response):
+        head = PyBytes_FromStringAndSize(self.s.heads + response.head_at, response.head_length)
+        return response.status, head, response.body_at, response.body_length
 
     @property
     def leftover(self):
-        """What was read after the head of an UNUSUAL answer, or after the end of a COMPLETE one."""
-        if not self._is_over() or self.s.outcome not in (UNUSUAL, COMPLETE):
+        """What was read after the head of an UNUSUAL response, or after the end of a COMPLETE one."""
+        if not self._has_ended() or self.s.outcome not in (UNUSUAL, COMPLETE):
             return b""
         return PyBytes_FromStringAndSize(
             self.s.scratch + self.s.leftover_at, self.s.scratch_length - self.s.leftover_at
@@ -404,28 +398,28 @@ cdef class Exchange:
 
     @property
     def body_received(self):
-        """Bytes of the body that are in its place; it grows while the exchange runs."""
-        return published(&self.s.received)
+        """Bytes of the body received so far; grows while the exchange runs."""
+        return load_size(&self.s.received)
 
     @property
     def sent(self):
-        """Bytes of the request's body that have gone out; it grows while the exchange runs."""
-        return max(0, <Py_ssize_t>published(&self.s.sent) - self._head_length)
+        """Bytes of the request's body sent so far; grows while the exchange runs."""
+        return max(0, <Py_ssize_t>load_size(&self.s.sent) - self._head_length)
 
     @property
     def request_sent(self):
-        """Whether the whole request went out."""
-        return bool(told(&self.s.request_sent))
+        """Whether the whole request was sent."""
+        return bool(load(&self.s.request_sent))
 
     @property
     def early(self):
-        """Whether the answer came before the peer had the request; False until the exchange has ended."""
-        return bool(self._is_over() and self.s.early)
+        """Whether the response came before the peer had the request; False until the exchange has ended."""
+        return bool(self._has_ended() and self.s.early)
 
     @property
     def reusable(self):
-        """Whether the exchange left the connection open and in step. What came later is for the lease to see."""
-        if not self._is_over() or self.s.outcome != COMPLETE or not self.s.request_sent:
+        """Whether the exchange left the connection open and in step. The next lease looks for later bytes."""
+        if not self._has_ended() or self.s.outcome != COMPLETE or not self.s.request_sent:
             return False
         if self._tls is not None and self._tls.holds_more():
             return False
@@ -437,105 +431,105 @@ cdef class Exchange:
 
     @property
     def last_head(self):
-        """Head of the answer that came last, the last one of a series included; empty where none came."""
-        cdef Answer* last
-        if not self._is_over() or self.s.head.end > 0 or self.s.answered == 0:
+        """Head of the last response, also of a series; empty if none came."""
+        cdef Response* last
+        if not self._has_ended() or self.s.head.end > 0 or self.s.answered == 0:
             return self.head_bytes
-        last = self.s.answers + self.s.answered - 1
+        last = self.s.responses + self.s.answered - 1
         return PyBytes_FromStringAndSize(self.s.heads + last.head_at, last.head_length)
 
     def wait(self, timeout=None):
-        """Sleeps until the exchange has ended and has let go of the caller's memory; signals interrupt the main thread.
+        """Sleeps until the exchange has ended and released the caller's memory; signals interrupt the main thread.
 
         Args:
-            timeout: seconds; None to wait as long as it takes.
+            timeout: seconds; None for no limit.
 
         Returns:
-            False if the time was up first.
+            False if the timeout passed first.
 
         Raises:
-            ForkedError: this process was forked while a loop had it, as by a signal handler during the wait: that loop
-                is the parent's, which goes on with it.
+            ForkedError: this process was forked (by a signal handler, say) while a loop drove the exchange: that loop
+                runs in the parent.
         """
         cdef double until = LONGEST_TIMEOUT if timeout is None else timeout
         cdef double started = now_ns() / 1e9
         cdef double left = until
-        # Workers are not sent signals; the main thread must look for them.
+        # Python handles signals in the main thread only, so only that one must check for them.
         cdef double slice = SIGNAL_SLICE if threading.current_thread() is threading.main_thread() else LONGEST_WAIT
         cdef int64_t microseconds
-        cdef int acquired = PyThread_acquire_lock(self.s.done, NOWAIT_LOCK)
+        cdef int acquired = PyThread_acquire_lock(self.s.ended_lock, NOWAIT_LOCK)
         while not acquired:
-            if self._is_parents():
+            if self._belongs_to_parent():
                 raise ForkedError("the request belongs to the process that this one was forked from")
             microseconds = <int64_t>(1e6 * max(0, min(left, slice)))
             with nogil:
-                acquired = PyThread_acquire_lock_timed(self.s.done, microseconds, 1) == PY_LOCK_ACQUIRED
+                acquired = PyThread_acquire_lock_timed(self.s.ended_lock, microseconds, 1) == PY_LOCK_ACQUIRED
             if acquired:
                 break
             PyErr_CheckSignals()
             left = until - (now_ns() / 1e9 - started)
             if left <= 0:
                 return False
-        PyThread_release_lock(self.s.done)
-        self._settle()
+        PyThread_release_lock(self.s.ended_lock)
+        self._release_memory()
         return True
 
     def continue_into(self, into, *, bint cut=False):
-        """After HEAD_READY: where the body goes (a writable buffer, or None for `body_bytes`). Submit it again then.
+        """After HEAD_READY: sets the destination of the body. The exchange has to be submitted again.
 
         Args:
-            into: the destination.
-            cut: end once `into` is full, however much of the body there still is; the connection is of no use then.
+            into: a writable buffer, or None for `body_bytes`.
+            cut: end once `into` is full, even if more of the body follows; the connection cannot be reused then.
 
         Raises:
-            ValueError: the exchange does not stand at its head. One that was cancelled meanwhile stays CANCELLED.
+            ValueError: the exchange is not paused at its head. One that was cancelled meanwhile stays CANCELLED.
         """
-        if not self._is_over() or self.s.outcome not in (HEAD_READY, CANCELLED):
+        if not self._has_ended() or self.s.outcome not in (HEAD_READY, CANCELLED):
             raise ValueError("only an exchange that paused at its head can be continued")
         if self.s.outcome == CANCELLED:
             return
-        self._aim(into)
+        self._set_destination(into)
         self.s.most = self.s.into_size if cut else 0
-        PyThread_acquire_lock(self.s.done, WAIT_LOCK)  # its loop lets it go right after it has told the stage
+        PyThread_acquire_lock(self.s.ended_lock, WAIT_LOCK)  # its loop releases it right after storing the stage
         self.s.outcome = PENDING
-        go_on(&self.s)
-        tell(&self.s.stage, NEW)
+        self.s.resuming = True
+        store(&self.s.stage, NEW)
 
     def cancel(self):
-        """Ends the exchange, from any thread: at once where no loop has it, else as soon as its loop has let go.
+        """Ends the exchange, from any thread: at once if no loop drives it, else in the next round of its loop.
 
-        Neither depends on the peer. One that has ended stays as it is.
+        Neither depends on the peer. An exchange that has ended stays as it is.
         """
-        cdef int stage = told(&self.s.stage)
-        tell(&self.s.cancelled, True)
-        if stage == QUEUED and self._bell_process == getpid():
-            ring(self.s.bell)
+        cdef int stage = load(&self.s.stage)
+        store(&self.s.cancelled, True)
+        if stage == QUEUED and self._wakeup_process == getpid():
+            notify(self.s.wakeup_fd)
         elif stage != ENDED:
-            # Never handed over, or handed over to a thread that a fork has left behind.
+            # Never submitted, or submitted to a loop of the parent process.
             self.s.outcome = CANCELLED
-            tell(&self.s.stage, ENDED)
-            self._settle()
-            PyThread_release_lock(self.s.done)
+            store(&self.s.stage, ENDED)
+            self._release_memory()
+            PyThread_release_lock(self.s.ended_lock)
         elif self.s.outcome == HEAD_READY:
             self.s.outcome = CANCELLED
-            self._settle()
+            self._release_memory()
 
     def end(self):
-        """Cancels the exchange, and returns when its loop has let go of the caller's memory and connection.
+        """Cancels the exchange, and returns once its loop no longer uses the caller's memory and connection.
 
-        No signal breaks this, unlike `wait`: an interrupt is raised right after it, when the caller may give both to
-        others. Called by name in a handler or a `finally`, no interrupt comes between that and the cancelling either.
+        Unlike `wait`, no signal interrupts this: an interrupt is raised right after it, when the caller may reuse both.
+        In a handler or a `finally`, no interrupt comes between the call and the cancelling either.
 
         Returns:
-            Whether it was cut short, or had failed; False where it had ended well.
+            False if the exchange had ended with COMPLETE, else True.
         """
         cdef int acquired
         self.cancel()
         with nogil:
-            acquired = PyThread_acquire_lock_timed(self.s.done, LONGEST_END, 0) == PY_LOCK_ACQUIRED
+            acquired = PyThread_acquire_lock_timed(self.s.ended_lock, LONGEST_END, 0) == PY_LOCK_ACQUIRED
         if acquired:
-            PyThread_release_lock(self.s.done)
-            self._settle()
+            PyThread_release_lock(self.s.ended_lock)
+            self._release_memory()
         else:
             self.wait(None)
         return bool(self.s.outcome != COMPLETE)

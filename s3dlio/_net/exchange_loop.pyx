@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """One native loop that drives a batch of HTTP/1.1 exchanges over connected sockets, without the GIL.
 
-It takes exchanges over, polls, goes as far with each as its socket allows, and wakes who waits for one, all without the
-GIL: however busy Python is, no byte waits for it. The rules are in `exchange_steps`. It never resolves, connects,
-sleeps or retries. `drivers` sits in it.
+It takes exchanges over, polls their sockets, advances each by the program in `exchange_steps`, and wakes the waiting
+threads, all without the GIL: no byte waits for a busy interpreter. It never resolves names, connects or retries.
+The threads of `drivers` run it.
 """
 
 import os
@@ -14,63 +14,62 @@ from libc.errno cimport EINTR, errno
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, realloc
 
-from s3dlio._net.atomics cimport add, push, swap, take_all, tell, told
+from s3dlio._net.atomics cimport add, load, push, store, swap, take_all
 from s3dlio._net.exchange cimport Exchange
-from s3dlio._net.exchange_steps cimport (
+from s3dlio._net.exchange_state cimport (
     CANCELLED,
     ENDED,
     HEAD_READY,
-    LOOK,
     NEW,
     PENDING,
     QUEUED,
     State,
-    check_deadline,
-    start,
-    step,
 )
+from s3dlio._net.exchange_steps cimport check_deadline, start, step
 from s3dlio._net.socket_calls cimport (
     POLLIN,
     close,
     drain,
     getpid,
+    notify,
     now_ns,
     poll,
     pollfd,
-    ring,
     sleep_ns,
 )
 
 cdef int LONGEST_POLL = 1 << 30
-# A batch always has room for this many without asking for memory again.
+# Room for this many exchanges is allocated at once.
 cdef Py_ssize_t FIRST_BATCH = 64
-# The references to ended exchanges are let go of when there are so many, or nothing has happened for so long: that
-# needs the GIL, for which the others would wait.
+# References to ended exchanges are released this many at a time, or after this long without events: releasing needs
+# the GIL, and the other exchanges would wait for it.
 cdef Py_ssize_t MOST_ENDED = 64
 cdef int IDLE_MILLISECONDS = 100
-# So are they as soon as they keep so many bytes of heads and of bodies that had no place, which no account knows of.
+# They are also released once their heads and spilled bodies, which no memory account covers, hold this many bytes.
 cdef size_t MOST_KEPT = 1 << 20
-# Where poll fails, as for more descriptors than the limit allows, all are tried so often.
+# Where poll fails (too many descriptors, no memory), every socket is tried at this interval.
 cdef int BLIND_MILLISECONDS = 5
+# Stands for poll's events where poll failed: the step has to try the socket.
+cdef int TRY_ANYWAY = 1 << 14
 
 
 cdef class ExchangeLoop:
-    """A batch of exchanges, and the one thread that sits in `run`; everything else may be called from any thread."""
+    """A batch of exchanges driven by one thread in `run`; every other method may be called from any thread."""
 
-    cdef int _pid                   # a forked child must not ring the parent's bell
+    cdef int _pid                   # a forked child must not wake the parent's loop
     cdef int _wake_read
     cdef int _wake_write
-    cdef void* _submitted           # a stack of states, each with a reference to its exchange, as those below have
-    cdef State* _waiting            # taken off that stack, in order, but without room yet
+    cdef void* _submitted           # stack of states; each holds a reference to its exchange, as do those below
+    cdef State* _waiting            # taken off that stack, in order, waiting for room
     cdef State** _active
     cdef Py_ssize_t _active_count
-    cdef State** _ended             # their waiters know; the references are still to be let go of
+    cdef State** _ended             # waiters are woken, references not yet released
     cdef Py_ssize_t _ended_count
-    cdef size_t _kept               # bytes of theirs
-    cdef pollfd* _polls             # the bell, then one for each active state
-    cdef Py_ssize_t _room           # of each array
+    cdef size_t _kept               # bytes that the ended ones hold
+    cdef pollfd* _polls             # the wake-up descriptor, then one for each active state
+    cdef Py_ssize_t _room           # capacity of each array
     cdef int _load
-    cdef int _returning             # these are told
+    cdef int _returning             # atomic, and the two below
     cdef int _running
     cdef int _closing
 
@@ -87,7 +86,7 @@ cdef class ExchangeLoop:
             os.set_blocking(self._wake_write, False)
 
     def __dealloc__(self):
-        # No thread is in `run`, which holds a reference. What is left here was never driven, or is a parent's.
+        # `run` holds a reference, so no thread is in it. What is left was never driven, or belongs to a parent process.
         cdef Py_ssize_t i
         cdef bint own = self._pid == getpid()
         self._take_submitted()
@@ -108,60 +107,60 @@ cdef class ExchangeLoop:
     cdef void _abandon(self, State* one, bint own) noexcept:
         if own:
             one.outcome = CANCELLED
-            tell(&one.stage, ENDED)
-            PyThread_release_lock(one.done)
+            store(&one.stage, ENDED)
+            PyThread_release_lock(one.ended_lock)
         Py_DECREF(<Exchange>one.owner)
 
     @property
     def load(self):
-        """Exchanges here, those not yet begun included."""
-        return told(&self._load)
+        """Number of exchanges here, those not yet begun included."""
+        return load(&self._load)
 
     @property
     def closed(self):
-        """Whether `close` has taken effect: `run` returns at once from now on."""
-        return told(&self._closing) != 0 and self._wake_read < 0
+        """Whether `close` has taken effect, so that `run` returns at once."""
+        return load(&self._closing) != 0 and self._wake_read < 0
 
     def submit(self, Exchange exchange not None):
-        """Takes an exchange over. One that was cancelled before stays CANCELLED.
+        """Takes an exchange over. One that is already cancelled stays CANCELLED.
 
         Raises:
-            ValueError: it was handed over already.
-            RuntimeError: the loop is closed, or belongs to the process that this one was forked from.
+            ValueError: it was submitted already.
+            RuntimeError: the loop is closed, or belongs to the parent process of a fork.
         """
-        cdef int stage = told(&exchange.s.stage)
-        if told(&self._closing) or self._pid != getpid():
+        cdef int stage = load(&exchange.s.stage)
+        if load(&self._closing) or self._pid != getpid():
             raise RuntimeError("this exchange loop is closed")
         if stage != NEW:
             if stage == ENDED and exchange.s.outcome == CANCELLED:
                 return
-            raise ValueError("the exchange was handed over already")
-        exchange.s.bell, exchange._bell_process = self._wake_write, self._pid
+            raise ValueError("the exchange was submitted already")
+        exchange.s.wakeup_fd, exchange._wakeup_process = self._wake_write, self._pid
         Py_INCREF(exchange)
         add(&self._load, 1)
-        tell(&exchange.s.stage, QUEUED)
+        store(&exchange.s.stage, QUEUED)
         push(&self._submitted, &exchange.s, &exchange.s.next)
-        ring(self._wake_write)
+        notify(self._wake_write)
 
     def wake(self):
         """Makes `run` return."""
         if self._pid == getpid():
-            tell(&self._returning, 1)
-            ring(self._wake_write)
+            store(&self._returning, 1)
+            notify(self._wake_write)
 
     def close(self):
-        """Has the thread in `run`, or the next to be, cancel every exchange here and free the bell; takes no more.
+        """Accepts no more exchanges; the thread in `run`, or the next one to enter it, cancels those that are here.
 
-        A loop that no thread ever drives frees it with its memory.
+        That thread also closes the wake-up descriptor. A loop that is never driven closes it in its destructor.
         """
         if self._pid == getpid() and not swap(&self._closing, 1):
             self.wake()
 
     def run(self):
-        """Drives until `wake` or `close` is called or ended exchanges can be let go of, and returns those.
+        """Drives until `wake` or `close` is called or ended exchanges can be released, and returns those.
 
         Raises:
-            RuntimeError: another thread is in here.
+            RuntimeError: another thread drives this loop.
         """
         cdef list ended
         if swap(&self._running, 1):
@@ -172,21 +171,21 @@ cdef class ExchangeLoop:
             with nogil:
                 self._drive()
             ended = self._collect()
-            if told(&self._closing):
+            if load(&self._closing):
                 ended += self._shut()
             return ended
         finally:
-            tell(&self._running, 0)
+            store(&self._running, 0)
 
     cdef list _collect(self):
-        """Lets go of the ended exchanges, and of the memory of those that nobody has waited for."""
+        """Releases the ended exchanges, and the memory of those that nobody has waited for."""
         cdef list ended = []
         cdef Exchange exchange
         while self._ended_count:
             exchange = <Exchange>self._ended[self._ended_count - 1].owner
-            ended.append(exchange)  # first: it may lack memory
+            ended.append(exchange)  # first: it may raise MemoryError
             self._ended_count -= 1
-            exchange._settle()
+            exchange._release_memory()
             Py_DECREF(exchange)
         self._kept = 0
         return ended
@@ -197,14 +196,14 @@ cdef class ExchangeLoop:
         while True:
             self._accept()
             for i in range(self._active_count):
-                tell(&self._active[i].cancelled, True)
+                store(&self._active[i].cancelled, True)
             self._finish_ended()
             ended += self._collect()
             if self._active_count == 0 and self._waiting == NULL:
                 break
-        bells = {self._wake_read, self._wake_write}
-        self._wake_read = self._wake_write = -1  # first: whoever rings meanwhile must not ring another's descriptor
-        for fd in bells:
+        descriptors = {self._wake_read, self._wake_write}
+        self._wake_read = self._wake_write = -1  # first: a late `wake` must not write to a reused descriptor
+        for fd in descriptors:
             os.close(fd)
         return ended
 
@@ -227,14 +226,14 @@ cdef class ExchangeLoop:
             now = now_ns()
             for i in range(self._active_count):
                 one = self._active[i]
-                if self._polls[i + 1].revents or one.more or (one.look and one.look <= now):
+                if self._polls[i + 1].revents or one.more or (one.recheck_at and one.recheck_at <= now):
                     step(one, self._polls[i + 1].revents)
             self._check_deadlines(now)
             if self._polls[0].revents:
-                drain(self._wake_read)  # before the flags are looked at, which were raised before it rang
+                drain(self._wake_read)  # before the flags are read: they are set before the wake-up is sent
 
     cdef void _take_submitted(self) noexcept nogil:
-        """Appends what the stack holds to those that wait, the first submitted first."""
+        """Appends the submitted exchanges to the waiting ones, in order of submission."""
         cdef State* one = <State*>take_all(&self._submitted)
         cdef State* ordered = NULL
         cdef State* following
@@ -254,7 +253,7 @@ cdef class ExchangeLoop:
         return one
 
     cdef void _accept(self) noexcept nogil:
-        """Moves submitted exchanges into the batch as far as there is room; the others wait until some have ended."""
+        """Moves submitted exchanges into the batch while there is room; the others wait until some have ended."""
         cdef State* one
         self._take_submitted()
         while self._waiting != NULL:
@@ -282,12 +281,12 @@ cdef class ExchangeLoop:
         return True
 
     cdef void _finish_ended(self) noexcept nogil:
-        """Takes the ended exchanges out of the batch, those with a raised cancel flag too, and wakes their waiters."""
+        """Removes ended and cancelled exchanges from the batch and wakes their waiters."""
         cdef Py_ssize_t i, kept = 0
         cdef State* one
         for i in range(self._active_count):
             one = self._active[i]
-            if told(&one.cancelled) and (one.outcome == PENDING or one.outcome == HEAD_READY):
+            if load(&one.cancelled) and (one.outcome == PENDING or one.outcome == HEAD_READY):
                 one.outcome = CANCELLED
             if one.outcome == PENDING:
                 self._active[kept] = one
@@ -297,8 +296,8 @@ cdef class ExchangeLoop:
             self._ended_count += 1
             self._kept += one.scratch_size + one.heads_size + (one.received if one.spill != NULL else 0)
             add(&self._load, -1)
-            tell(&one.stage, ENDED)
-            PyThread_release_lock(one.done)
+            store(&one.stage, ENDED)
+            PyThread_release_lock(one.ended_lock)
         self._active_count = kept
 
     cdef void _check_deadlines(self, int64_t now) noexcept nogil:
@@ -308,7 +307,7 @@ cdef class ExchangeLoop:
                 check_deadline(self._active[i], now)
 
     cdef bint _sleep(self) noexcept nogil:
-        """Polls until something is ready or the first deadline has passed; True where nothing happened for long."""
+        """Polls until a socket is ready or the first deadline has passed; True after a long time without events."""
         cdef int64_t due, first = 0
         cdef bint more = False
         cdef Py_ssize_t i
@@ -321,7 +320,7 @@ cdef class ExchangeLoop:
             self._polls[i + 1].fd = one.fd
             self._polls[i + 1].events = <short>one.wants
             more = more or one.more
-            due = one.look if one.look else one.deadline  # a look is never later
+            due = one.recheck_at if one.recheck_at else one.deadline  # a recheck is never later than the deadline
             if due and (first == 0 or due < first):
                 first = due
         timeout = 0 if more else _milliseconds_until(first)
@@ -333,9 +332,9 @@ cdef class ExchangeLoop:
         return ready == 0 and timeout == IDLE_MILLISECONDS
 
     cdef void _poll_failed(self, int error, int timeout) noexcept nogil:
-        """An interrupt says nothing; where poll itself cannot be had (EINVAL, ENOMEM), all are tried after a pause."""
+        """Ignores an interrupt; where poll does not work (EINVAL, ENOMEM), every socket is tried after a pause."""
         cdef Py_ssize_t i
-        cdef short events = 0 if error == EINTR else <short>LOOK
+        cdef short events = 0 if error == EINTR else <short>TRY_ANYWAY
         for i in range(self._active_count + 1):
             self._polls[i].revents = events
         if error != EINTR and timeout != 0:
@@ -343,7 +342,7 @@ cdef class ExchangeLoop:
 
 
 cdef int _milliseconds_until(int64_t deadline) noexcept nogil:
-    """For poll: -1 where there is no deadline, and never so short that it wakes before it."""
+    """Timeout for poll, rounded up so that it does not wake before the deadline; -1 for no deadline."""
     cdef int64_t left
     if deadline == 0:
         return -1

@@ -1,6 +1,6 @@
-"""What an exchange asks the kernel for: the clock, gathered sends, receives, what of a request has arrived, bells.
+"""System calls of an exchange: the clock, gathered sends, receives, unacknowledged bytes, wake-ups.
 
-Each is one call that never waits, without the GIL, and none is asked for more than every system takes.
+Each is one call that never waits and needs no GIL, with sizes that every system accepts.
 """
 
 from libc.stdint cimport int64_t
@@ -17,7 +17,7 @@ cdef extern from *:
     #ifndef MSG_NOSIGNAL
     #define MSG_NOSIGNAL 0
     #endif
-    /* What one call is asked for at most: macOS refuses more than INT_MAX, and Linux cuts it there. */
+    /* Largest size of one call: macOS refuses more than INT_MAX, and Linux truncates there. */
     #define MOST_AT_ONCE ((size_t)1 << 30)
 
     static inline int64_t now_ns(void) {
@@ -53,7 +53,7 @@ cdef extern from *:
         return recv(fd, to, length < MOST_AT_ONCE ? length : MOST_AT_ONCE, MSG_DONTWAIT);
     }
 
-    /* Bytes that were sent and that the peer's system has not acknowledged; 0 where this one does not tell. */
+    /* Sent bytes that the peer's kernel has not acknowledged; 0 where our kernel does not report it. */
     static inline int unacknowledged(int fd) {
         int bytes = 0;
     #if defined(__linux__)
@@ -65,26 +65,26 @@ cdef extern from *:
         return bytes;
     }
 
-    /* Has poll call a socket readable only once so many bytes are there, or it has ended. Other systems than Linux may
-     * wait for more than a receive buffer takes. */
+    /* Makes poll report a socket readable only once so many bytes are there, or at its end. Linux only: other systems
+     * may wait for more than the receive buffer holds. */
     static inline void set_low_water(int fd, int bytes) {
     #ifdef __linux__
         setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof bytes);
     #endif
     }
 
-    static inline void ring(int fd) {
+    static inline void notify(int fd) {
         const long long one = 1;
-        if (write(fd, &one, sizeof one) < 0) {}  /* a full pipe or counter rings already */
+        if (write(fd, &one, sizeof one) < 0) {}  /* full: a wake-up is already pending */
     }
 
-    /* Empties the bell, be it an eventfd or a pipe. */
+    /* Reads all pending wake-ups of an eventfd or a pipe. */
     static inline void drain(int fd) {
         char bytes[64];
         while (read(fd, bytes, sizeof bytes) == (ssize_t)sizeof bytes) {}
     }
 
-    /* Dissolves a TCP association: what waits is dropped and the peer is sent a reset (connect(2), AF_UNSPEC). */
+    /* Dissolves a TCP connection: unsent bytes are dropped and the peer receives a reset (connect(2), AF_UNSPEC). */
     static inline int dissolve(int fd) {
         struct sockaddr nowhere;
         memset(&nowhere, 0, sizeof nowhere);
@@ -111,6 +111,6 @@ cdef extern from *:
     ssize_t receive(int fd, void* to, size_t length) noexcept nogil
     int unacknowledged(int fd) noexcept nogil
     void set_low_water(int fd, int bytes) noexcept nogil
-    void ring(int fd) noexcept nogil
+    void notify(int fd) noexcept nogil
     void drain(int fd) noexcept nogil
     int dissolve(int fd) noexcept nogil

@@ -1,10 +1,10 @@
-"""What `exchange` sees of a TLS connection: how it is told to a state, and what it has to say afterwards."""
+"""What `exchange` uses of a TLS connection: attaching it to a state, and the error behind a failure."""
 
-from s3dlio._net.exchange_steps cimport State
+from s3dlio._net.exchange_state cimport State
 
 cdef class TlsTransport:
-    cdef object _sock              # by whose methods bytes move where nothing else can be had
-    cdef object _owner             # of the object below, which it frees: a socket that is closed lets go of it
+    cdef object _sock              # its methods move the bytes where OpenSSL's functions cannot be called
+    cdef object _owner             # owns and frees the object below; a closed socket drops its own reference
     cdef void* _ssl                # OpenSSL's object; NULL where only the socket's methods can be used
     cdef object _error
 

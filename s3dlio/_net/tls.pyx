@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Moves the bytes of an exchange over a connected `ssl.SSLSocket`, without the GIL where that can be had.
+"""Moves the bytes of an exchange over a connected `ssl.SSLSocket`, without the GIL where possible.
 
-An SSLSocket gives one record a call and takes the GIL around each, which costs as much as the decryption. So the calls
-go to the OpenSSL object beneath it, where that is found beyond doubt; else to the socket's own methods. Handshake,
-verification and closing stay with Python. Only `exchange` uses it.
+An SSLSocket returns one record per call and takes the GIL around each, which costs as much as the decryption. So this
+calls OpenSSL on the SSL object beneath it, if that object is identified for certain, else the socket's own methods.
+Handshake, verification and closing stay with Python. Only `exchange` uses this module.
 """
 
 import _ssl
@@ -17,7 +17,8 @@ from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.errno cimport ECONNRESET, EPIPE, errno
 from libc.string cimport memcpy
 
-from s3dlio._net.exchange_steps cimport FAILED, POLLIN, POLLOUT, SENDING, WAIT, State, iovec
+from s3dlio._net.exchange_state cimport FAILED, SENDING, WAIT, State
+from s3dlio._net.socket_calls cimport POLLIN, POLLOUT, iovec
 
 cdef extern from *:
     """
@@ -25,7 +26,7 @@ cdef extern from *:
     #include <errno.h>
     #include <stddef.h>
 
-    /* Of OpenSSL 1.1.1 and later, whose headers a build machine need not have. */
+    /* OpenSSL 1.1.1 and later; the build machine does not need its headers. */
     static struct {
         int (*read)(void *, void *, size_t, size_t *);
         int (*write)(void *, const void *, size_t, size_t *);
@@ -43,7 +44,7 @@ cdef extern from *:
         unsigned long (*version)(void);
     } openssl;
 
-    /* Finds the functions of the library that the module `path` is linked to; false where one is missing. */
+    /* Finds the functions in the library that the module `path` is linked to; false if one is missing. */
     static int load_openssl(const char *path) {
         void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
         if (!module) return 0;
@@ -76,7 +77,7 @@ cdef extern from *:
     static int ssl_error(void *s, int result) { return openssl.get_error(s, result); }
     static int ssl_fd(void *s) { return openssl.get_fd(s); }
     static int ssl_has_pending(void *s) { return openssl.has_pending(s); }
-    /* The first error of this thread's; none stays for whoever asks next, CPython's own calls among them. */
+    /* The first error of this thread. Clears the queue, which CPython's own calls read too. */
     static unsigned long ssl_take_reason(void) {
         unsigned long code = openssl.peek_error();
         openssl.clear_error();
@@ -84,14 +85,14 @@ cdef extern from *:
     }
     static void ssl_text(unsigned long code, char *to, size_t n) { openssl.error_string(code, to, n); }
 
-    /* Whole records may go out one by one, and what comes is read in larger pieces than a record. From OpenSSL 3.2 on
-       the latter must be said before the handshake makes what reads application data. */
+    /* Lets writes end after each record, and reads from the kernel in larger pieces than a record. From OpenSSL 3.2 on
+       the latter must be set before the handshake creates the record layer for application data. */
     static void ssl_prepare(void *s, size_t buffer_length) {
         if (openssl.get_read_ahead(s)) return;
         openssl.ctrl(s, 33 /* SSL_CTRL_MODE */, 1 | 2 /* PARTIAL_WRITE, MOVING_WRITE_BUFFER */, NULL);
         openssl.set_read_ahead(s, 1);
         openssl.set_buffer_length(s, buffer_length);
-        openssl.free_buffers(s); /* the next read makes one of the new length */
+        openssl.free_buffers(s); /* the next read allocates one of the new length */
     }
     """
     bint load_openssl(const char* path) noexcept
@@ -115,25 +116,27 @@ cdef enum:
     REASON_UNEXPECTED_EOF = 294
     REASON_MASK = 0x7FFFFF
 
-# Measured over one connection on loopback, 256 MiB a GET: 0.9 to 1.3 times the CPU time of the native way.
+# Measured over one connection on loopback, 256 MiB per GET: 0.9 to 1.3 times the CPU time of the native path.
 FALL_BACK = (
-    "TLS goes by the methods of Python's sockets, which take the GIL for each record of 16 KiB, at up to 1.3 times the "
+    "TLS uses the methods of Python's sockets, which take the GIL for each record of 16 KiB, at up to 1.3 times the "
     "CPU time: OpenSSL's own functions are not called, because %s"
 )
-# The socket's methods never write partially: larger slices only add latency, smaller ones calls (256 KiB is within
+# The socket's methods never write partially: larger slices add latency, smaller ones add calls (256 KiB is within
 # 10 % of C over OpenSSL).
 cdef size_t SLICE = 256 << 10
 # Read from the kernel at once: eight records.
 cdef size_t READ_AHEAD = 128 << 10
+cdef enum:
+    # Most plaintext of one record.
+    RECORD = 16 << 10
 
 log = logging.getLogger("s3dlio")
 
 
 def hindrance(path, version):
-    """Why OpenSSL's functions cannot be called for the module `path`, which says it uses this version; "" for nothing.
+    """Why OpenSSL's functions cannot be called for the module `path` of this OpenSSL version; "" if they can.
 
-    A library of another version than the one that made an object lays it out in another way: its functions would read
-    and write beside what they mean.
+    A library of another version may lay out its objects differently, and its functions would corrupt memory.
     """
     if path is None:
         return "Python's _ssl is built into the interpreter, with an OpenSSL of its own"
@@ -145,13 +148,13 @@ def hindrance(path, version):
 
 
 cdef str _hindrance = hindrance(getattr(_ssl, "__file__", None), _ssl.OPENSSL_VERSION_NUMBER)
-cdef bint _fall_back_told = False
+cdef bint _fall_back_logged = False
 
 
 def without_gil(bint wanted=True):
     """Whether the OpenSSL functions were found; False makes new exchanges use the socket's methods."""
-    global _hindrance, _fall_back_told
-    _fall_back_told = False
+    global _hindrance, _fall_back_logged
+    _fall_back_logged = False
     if wanted:
         _hindrance = hindrance(getattr(_ssl, "__file__", None), _ssl.OPENSSL_VERSION_NUMBER)
     else:
@@ -159,29 +162,29 @@ def without_gil(bint wanted=True):
     return not _hindrance
 
 
-cdef void _tell_of_fall_back() noexcept:
-    """Once: whoever looks for speed is to know where it went."""
-    global _fall_back_told
-    if not _fall_back_told:
-        _fall_back_told = True
+cdef void _log_fall_back() noexcept:
+    """Logs, once, why TLS is slower than it could be."""
+    global _fall_back_logged
+    if not _fall_back_logged:
+        _fall_back_logged = True
         try:
-            log.info(FALL_BACK, _hindrance or "the object beneath a socket was not found beyond doubt")
-        except Exception:  # of somebody's handler
+            log.info(FALL_BACK, _hindrance or "the SSL object beneath a socket could not be identified")
+        except Exception:  # raised by a log handler
             pass
 
 
 def prepare(sock):
-    """Has what a connected SSLSocket receives read in larger pieces than a record. Call it before the handshake."""
+    """Makes a connected SSLSocket read larger pieces than a record. Call it before the handshake."""
     cdef void* beneath = NULL if _hindrance else _beneath(sock)
     if beneath != NULL:
         ssl_prepare(beneath, READ_AHEAD)
 
 
 cdef void* _beneath(sock) noexcept:
-    """The OpenSSL object of a connected SSLSocket; NULL where it is not found beyond doubt.
+    """The OpenSSL object of a connected SSLSocket; NULL if it cannot be identified for certain.
 
-    CPython keeps it between two of its own objects, both of which Python knows. Where they lie as expected,
-    what is between them is the one sought, and has the socket's descriptor.
+    CPython stores it between two references whose values Python knows. If both are where we expect them, the pointer
+    between them is the SSL object; it must also have the socket's descriptor.
     """
     cdef void* words[5]
     cdef void* found
@@ -209,7 +212,7 @@ cdef class TlsTransport:
             self._owner = sock._sslobj
             ssl_prepare(self._ssl, READ_AHEAD)
         else:
-            _tell_of_fall_back()
+            _log_fall_back()
 
     @property
     def native(self):
@@ -217,14 +220,15 @@ cdef class TlsTransport:
         return self._ssl != NULL
 
     cdef void attach(self, State* s) noexcept:
-        """Makes a state use it; whoever owns the state keeps this alive."""
+        """Makes a state use this transport; the state's owner keeps it alive."""
         s.buffered = True
         s.transport = self._ssl if self._ssl != NULL else <void*>self
         s.send = _send if self._ssl != NULL else _send_by_methods
         s.receive = _receive if self._ssl != NULL else _receive_by_methods
+        s.has_pending = _has_pending if self._ssl != NULL else _may_have_pending
 
     cdef object failure(self, State* s):
-        """What is behind a SEND_ERROR or RECEIVE_ERROR."""
+        """The error behind SEND_ERROR or RECEIVE_ERROR."""
         cdef char text[256]
         if self._error is not None:
             return self._error
@@ -234,7 +238,7 @@ cdef class TlsTransport:
         return ssl.SSLError(ssl.SSL_ERROR_SSL, (<bytes>text).decode("ascii", "replace"))
 
     cdef bint holds_more(self) noexcept:
-        """Whether bytes wait in OpenSSL, where neither poll nor `pending()` sees them."""
+        """Whether OpenSSL holds received bytes, which neither poll nor `pending()` sees."""
         return self._ssl != NULL and ssl_has_pending(self._ssl) != 0
 
     # --- by the socket's methods --------------------------------------------------------------------------
@@ -250,8 +254,8 @@ cdef class TlsTransport:
         return FAILED
 
     cdef ssize_t send(self, State* s) noexcept:
-        # A slice that did not go out whole is repeated with the same address and length: OpenSSL has begun to
-        # encrypt it, and takes another one without a word.
+        # A slice that was not sent whole is repeated with the same address and length: OpenSSL has begun to encrypt
+        # it, and would accept a different one without an error.
         cdef iovec* first = s.iov + s.iov_next
         if s.slice == 0:
             s.slice = first.iov_len if first.iov_len < SLICE else SLICE
@@ -278,7 +282,7 @@ cdef class TlsTransport:
             s.wants = POLLIN | POLLOUT
             return WAIT
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError, BrokenPipeError):
-            return 0  # a broken pipe is the alert about the peer's end that OpenSSL could not send
+            return 0  # broken pipe: OpenSSL could not send its alert because the peer has closed
         except BaseException as error:
             return self._failed(s, error)
 
@@ -288,6 +292,10 @@ cdef ssize_t _send_by_methods(State* s) noexcept nogil:
         return (<TlsTransport>s.transport).send(s)
 
 
+cdef bint _may_have_pending(State* s) noexcept nogil:
+    return True  # asking needs the GIL, as a receive does
+
+
 cdef ssize_t _receive_by_methods(State* s, char* to, size_t length) noexcept nogil:
     with gil:
         return (<TlsTransport>s.transport).receive(s, to, length)
@@ -295,12 +303,35 @@ cdef ssize_t _receive_by_methods(State* s, char* to, size_t length) noexcept nog
 
 # --- by OpenSSL's functions -------------------------------------------------------------------------------
 
+cdef bint _has_pending(State* s) noexcept nogil:
+    return ssl_has_pending(s.transport) != 0
+
+
+cdef size_t _join(State* s, char* to) noexcept nogil:
+    """Copies the next bytes of the request, at most one record of them."""
+    cdef size_t length = 0, n
+    cdef int i
+    for i in range(s.iov_next, s.iov_count):
+        n = s.iov[i].iov_len if s.iov[i].iov_len < RECORD - length else RECORD - length
+        if n:
+            memcpy(to + length, s.iov[i].iov_base, n)
+            length += n
+        if length == RECORD:
+            break
+    return length
+
+
 cdef ssize_t _send(State* s) noexcept nogil:
-    # All that is left of the segment is offered: a record that did not go out whole is begun again at the same place.
+    # A record that did not go out whole has to be repeated with the same bytes. So it is: nothing was marked as sent.
     cdef iovec* first = s.iov + s.iov_next
+    cdef char joined[RECORD]
     cdef size_t sent = 0
     cdef int result
-    result = ssl_write(s.transport, first.iov_base, first.iov_len, &sent)
+    if first.iov_len < RECORD and s.iov_next + 1 < s.iov_count:
+        # The head and the first bytes of the body: one record and one system call instead of two.
+        result = ssl_write(s.transport, joined, _join(s, joined), &sent)
+    else:
+        result = ssl_write(s.transport, first.iov_base, first.iov_len, &sent)
     if result == 1:
         return sent
     return _stopped(s, result, True)
@@ -316,7 +347,7 @@ cdef ssize_t _receive(State* s, char* to, size_t length) noexcept nogil:
 
 
 cdef ssize_t _stopped(State* s, int result, bint sending) noexcept nogil:
-    """What a call means that moved nothing; 0 for the end of the stream."""
+    """Interprets a call that moved no bytes; 0 is the end of the stream."""
     cdef int failure = errno
     cdef int kind = ssl_error(s.transport, result)
     cdef unsigned long reason = ssl_take_reason()

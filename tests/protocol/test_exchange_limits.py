@@ -81,7 +81,7 @@ def test_what_a_list_of_segments_gives_is_sent_whatever_it_says(peers: Peers, se
 
 def test_more_segments_than_a_request_can_have_are_refused() -> None:
     ours, theirs = socket.socketpair()
-    with ours, theirs, pytest.raises(ValueError, match="more than one request"):
+    with ours, theirs, pytest.raises(ValueError, match="more than the limit"):
         Exchange(ours, REQUEST, Lying([b""] * (1 << 20)))
 
 

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import shutil
 import socket
 import ssl
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import trustme
 from peers import (
     HELLO,
     REFUSAL,
@@ -249,3 +256,63 @@ def test_cancelling_ends_an_exchange_with_a_stalled_peer(peers: Peers, size: int
     assert exchange.wait(30)
     assert exchange.outcome == Outcome.CANCELLED
     body.append(1)
+
+
+TRACED = """
+import fcntl, socket, ssl, sys
+from s3dlio._net import tls
+from s3dlio._net.drivers import drivers
+from s3dlio._net.exchange import Exchange
+port, authority, head, size, count = int(sys.argv[1]), sys.argv[2], sys.argv[3].encode(), int(sys.argv[4]), 50
+raw = socket.create_connection(("127.0.0.1", port))
+raw = socket.socket(fileno=fcntl.fcntl(raw.detach(), fcntl.F_DUPFD, 300))
+sock = ssl.create_default_context(cafile=authority).wrap_socket(raw, server_hostname="localhost",
+                                                                do_handshake_on_connect=False)
+tls.prepare(sock)
+sock.do_handshake()
+body = [bytes(size)] if size else []
+one = Exchange(sock, head, body, into=bytearray(count * 4096), followed_by=[(head, body)] * (count - 1))
+print(f"fd {sock.fileno()}", flush=True)
+drivers().submit(one)
+assert one.wait(30) and one.answered == count, (one.outcome, one.answered)
+"""
+
+
+def _can_trace() -> bool:
+    strace = shutil.which("strace")
+    return strace is not None and subprocess.run([strace, "-qq", "-o", os.devnull, "true"], check=False).returncode == 0
+
+
+@pytest.mark.skipif(not _can_trace() or "S3DLIO_SANITIZED" in os.environ, reason="strace cannot trace here")
+@pytest.mark.parametrize("size", [0, 4096], ids=["get", "put"])
+def test_a_small_object_over_tls_takes_three_system_calls(size: int, tmp_path: Path) -> None:
+    authority, trace = tmp_path / "authority.pem", tmp_path / "trace"
+    issuer = trustme.CA()
+    issuer.cert_pem.write_to_path(str(authority))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    issuer.issue_cert("localhost").configure_cert(context)
+    reply = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (4096 - size) + bytes(4096 - size)
+
+    def serve(listener: socket.socket) -> None:
+        plain, _ = listener.accept()
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with context.wrap_socket(plain, server_side=True) as sock:
+            for _ in range(50):
+                read_exactly(sock, len(REQUEST) + size)
+                sock.sendall(reply)
+            sock.recv(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+        thread.start()
+        command = [sys.executable, "-c", TRACED, str(listener.getsockname()[1]), authority, REQUEST, str(size)]
+        wanted = "trace=read,write,poll,recvfrom,sendto,sendmsg"
+        done = subprocess.run(
+            ["strace", "-f", "-qq", "-e", wanted, "-o", trace, *command], check=True, capture_output=True, timeout=120
+        )
+        thread.join(20)
+    assert done.stdout == b"fd 300\n"
+    lines = trace.read_text().splitlines()
+    begun = next(n for n, line in enumerate(lines) if "fd 300" in line)
+    calls = [line for line in lines[begun + 1 :] if re.search(r"\((\[.*fd=)?300\b", line)]
+    assert 3 * 50 <= len(calls) < 3.3 * 50, calls  # and a few at the beginning and the end

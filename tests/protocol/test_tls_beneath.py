@@ -5,13 +5,15 @@ from __future__ import annotations
 import _ssl
 import gc
 import logging
+import socket
 import ssl
 
 import pytest
-from peers import Peers, contexts, start
+from peers import REQUEST, Peers, contexts, patterned, run, start
 
 from s3dlio import _buffers
 from s3dlio._net import tls
+from s3dlio._net.exchange import Outcome
 
 
 def test_without_a_module_of_its_own_pythons_openssl_cannot_be_called() -> None:
@@ -41,7 +43,7 @@ def test_the_fall_back_is_told_once_with_what_it_costs(caplog: pytest.LogCapture
         finally:
             tls.without_gil(True)
         assert tls.TlsTransport(peers.connect(peers.stall)).native
-    told = [record.getMessage() for record in caplog.records if "TLS goes by" in record.getMessage()]
+    told = [record.getMessage() for record in caplog.records if "TLS uses the methods" in record.getMessage()]
     assert len(told) == 1
     assert "1.3 times the CPU time" in told[0]
     assert "switched off" in told[0]
@@ -56,3 +58,19 @@ def test_the_object_that_is_read_from_outlives_its_socket() -> None:
         assert [one for one in gc.get_referrers(beneath) if isinstance(one, tls.TlsTransport)]
         del beneath
         assert exchange.end()
+
+
+def test_a_head_and_the_first_bytes_of_its_body_share_a_record() -> None:
+    records: list[bytes] = []
+
+    def script(sock: socket.socket) -> None:
+        while sum(map(len, records)) < len(REQUEST) + 20_000:
+            records.append(sock.recv(1 << 20))  # never more than one record
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        sock.recv(1)
+
+    segments = [patterned(5), b"", patterned(19_995)]
+    with Peers(*contexts()) as peers:
+        assert run(peers.connect(script), segments).outcome == Outcome.COMPLETE
+    assert b"".join(records) == REQUEST + b"".join(segments)
+    assert len(records[0]) == 16 << 10
