@@ -110,7 +110,8 @@ def conditions(facts: Row, setup: Row) -> str:
         f"{facts['memory_gib']} GiB, Linux {facts['kernel']}; load before: {facts['load_before']:.2f}.",
         "Versions: " + ", ".join(f"{name} {version}" for name, version in setup["versions"].items()) + ".",
         f"{setup['settings']} Turns: {setup['pairs']}, with one process of each contender. Transfers per process: "
-        f"{setup['warmups']} to warm up, {setup['repeats']} measured. Figures: median (least-greatest) of the processes.",
+        f"{setup['warmups']} to warm up, {setup['repeats']} measured. "
+        "Figures: median (least-greatest) of the processes.",
     ]
     return "\n".join(lines)
 

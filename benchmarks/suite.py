@@ -123,9 +123,9 @@ def render(folder: Path) -> Path:
         "",
         "## Goals and verdicts",
         "",
-        "Computed from the runs below: our median divided by the opponent's, with the least and the greatest ratio within "
-        "a turn. The opponent is the fastest of those named. Peers configured to check uploads as this library does have "
-        "a row of their own, next to the row for peers with their defaults.",
+        "Computed from the runs below: our median divided by the opponent's, with the least and the greatest ratio "
+        "within a turn. The opponent is the fastest of those named. Peers configured to check uploads as this library "
+        "does have a row of their own, next to the row for peers with their defaults.",
         "",
         goals.table(goals.verdicts([whole for _, whole in found])),
     ]
