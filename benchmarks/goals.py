@@ -1,7 +1,7 @@
-"""What the library has to reach, and whether a set of measurements shows it: goal, figure and verdict for each work.
+"""The library's goals, and whether a set of measurements reaches them: goal, figure and verdict for each kind of work.
 
-Pure: from the runs of result files to rows. Two contenders are compared only where they took turns in one workload on
-one store. Used by `suite.py` for the top of its page.
+Pure: from the runs of result files to rows. Two contenders are compared only if they took turns in one workload on one
+store. Used by `suite.py` for the top of its page.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ PEAK = "peak_added_mib"
 WORDS = {THROUGHPUT: "throughput", CPU: "CPU", OBJECTS: "objects/s", CPU_OBJECT: "CPU per object"}
 
 PUTS = ("put-reserve", "put-write-borrowed")
-# Peers by their defaults; all but one of them have each part checked in some way.
+# Peers with their defaults; all but one of them have each part checked in some way.
 PEERS = ("original", "obstore", "s3torchconnectorclient", "boto3", "boto3-crt", "minio", "pyarrow", "s3fs")
 CHECKED = tuple(name for name in PEERS if name != "s3torchconnectorclient")
 # Told to send a CRC64NVME with each part and not to sign the payload, as ours does; boto3 signs it over plain HTTP all
-# the same. Those told to leave a check out are no opponents.
-TOLD = ("obstore-crc64nvme", "boto3-crc64nvme")
+# the same. Peers configured to leave a check out are no opponents.
+SAME_CHECKS = ("obstore-crc64nvme", "boto3-crc64nvme")
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def races() -> list[Race]:
     filling = tuple(f"floor-put-fill-crc-{threads}t" for threads in (1, 2, 4))
     landing = tuple(f"floor-get-{memory}-{threads}t" for memory in ("huge", "warm") for threads in (1, 2, 4))
     readers = ("original", "obstore", "s3torchconnectorclient")
-    told = "best peer told to check as ours does"
+    same = "best peer with the same checks"
     found = []
 
     def add(
@@ -204,7 +204,7 @@ def races() -> list[Race]:
             add("discard", ours, "C floor with CRC that fills too, best thread count", [ours], filling, *floor)
     for ours in PUTS:
         add("discard", ours, "reserve/commit", ["put-reserve"], ["original"], faster(4), cheaper(0.25))
-    for which, who in (("best signed peer, by its defaults", CHECKED), (told, TOLD)):
+    for which, who in (("best signed peer, with its defaults", CHECKED), (same, SAME_CHECKS)):
         add("discard", "put-write", which, ("put-write", *PUTS), who, faster(1.8), cheaper(0.5))
     for ours in ("get-ranged", "get-into"):
         add("discard", ours, "C floor, huge or warm pages", ["get-ranged"], landing, faster(0.85))
@@ -214,7 +214,7 @@ def races() -> list[Race]:
         add("discard", ours, "best peer", [ours], PEERS, faster(2, OBJECTS), cheaper(0.5, CPU_OBJECT))
     for store, cpu in (("minio", 0.35), ("minio-tls", 0.6)):
         for ours in PUTS:
-            for which, who in (("best peer, by its defaults", PEERS), (told, TOLD)):
+            for which, who in (("best peer, with its defaults", PEERS), (same, SAME_CHECKS)):
                 add(store, ours, which, PUTS, who, faster(1), cheaper(cpu))
         for ours in ("get", "get-ranged"):  # the default, and what is faster
             add(store, ours, "best peer", ["get", "get-ranged"], PEERS, faster(1), cheaper(cpu))
@@ -302,7 +302,7 @@ def memory(runs: Runs) -> list[Verdict]:
         _flat(f"{where}: PUT, write(copy=False), parts of 5 MiB", 5, lent),
     ]
     grown = runs.select(operation="put-reserve", group="memory", value="50 GiB", contender="ours")
-    work, goal = f"{where}: the first with parts that grow", "beside it"
+    work, goal = f"{where}: the first with parts that grow", "for comparison"
     if not grown:
         return [*found, Verdict(work, "formula", goal)]
     return [*found, Verdict(work, "formula", goal, _peaks("50 GiB", grown))]
@@ -351,7 +351,7 @@ def start(runs: Runs) -> list[Verdict]:
     found = []
     for contender, bound in (("boto3", START), ("original", None)):
         theirs = runs.select(operation="start", contender=contender)
-        goal = f"<= {bound:.2f}x" if bound else "beside it"
+        goal = f"<= {bound:.2f}x" if bound else "for comparison"
         if not (ours and theirs):
             found.append(Verdict("import s3dlio", contender, goal))
             continue

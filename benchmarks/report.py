@@ -14,7 +14,7 @@ from .case import OPERATIONS
 
 BEGIN = "<!-- compare: begin (written by `python -m benchmarks compare`) -->"
 END = "<!-- compare: end -->"
-# Whose speed is divided by whose: as they come, and without any check of uploads on either side.
+# Whose speed is divided by whose: with their defaults, and with no check of uploads on either side.
 RATIOS = (("ours", "original"), ("ours", "original-unsigned"), ("ours-unchecked", "original-unsigned"))
 LABELS = ("store", "operation", "group", "value", "contender")
 
@@ -46,7 +46,7 @@ START: tuple[Column, ...] = (
 
 
 def columns(operation: str) -> tuple[Column, ...]:
-    """What a table of this operation shows."""
+    """The columns of a table of this operation."""
     return START if operation == "start" else SMALL if operation.endswith("-many") else LARGE
 
 
@@ -104,14 +104,14 @@ def _cell(values: dict[str, float] | None, factor: float, digits: int) -> str:
 
 
 def conditions(facts: Row, setup: Row) -> str:
-    """What it was measured on, in sentences."""
+    """The machine, versions and settings, in sentences."""
     lines = [
         f"Measured {facts['date']} at commit {facts['commit']} on {facts['cores']} cores of {facts['cpu']}, "
         f"{facts['memory_gib']} GiB, Linux {facts['kernel']}; load before: {facts['load_before']:.2f}.",
         "Versions: " + ", ".join(f"{name} {version}" for name, version in setup["versions"].items()) + ".",
-        f"{setup['settings']} Turns: {setup['pairs']}; in each, every contender had one process. Transfers of a "
-        f"process: {setup['warmups']} to warm up, {setup['repeats']} measured. "
-        "Median (least-greatest) of the processes.",
+        f"{setup['settings']} Turns: {setup['pairs']}, with one process of each contender. Transfers per process: "
+        f"{setup['warmups']} to warm up, {setup['repeats']} measured. "
+        "Figures: median (least-greatest) of the processes.",
     ]
     return "\n".join(lines)
 
@@ -145,7 +145,7 @@ def ratio_table(rows: Sequence[Row], labels: dict[str, str]) -> str:
 
 
 def body(setup: Row, rows: Sequence[Row], ratios: Sequence[Row], failures: Sequence[Row] = ()) -> str:
-    """For each store its tables of numbers, of ratios, and who was left out."""
+    """For each store its tables of numbers and of ratios, and the contenders left out."""
     labels = setup["contenders"]
     parts = []
     for store in dict.fromkeys(row["store"] for row in rows):

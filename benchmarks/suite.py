@@ -123,9 +123,9 @@ def render(folder: Path) -> Path:
         "",
         "## Goals and verdicts",
         "",
-        "From the runs below: our median over the opponent's, and the least and greatest ratio within a turn. "
-        "The opponent is the fastest of those named. Peers told to check uploads as this library does have a row of "
-        "their own, beside that of the peers by their defaults.",
+        "Computed from the runs below: our median divided by the opponent's, with the least and the greatest ratio "
+        "within a turn. The opponent is the fastest of those named. Peers configured to check uploads as this library "
+        "does have a row of their own, next to the row for peers with their defaults.",
         "",
         goals.table(goals.verdicts([whole for _, whole in found])),
     ]
@@ -152,7 +152,7 @@ def render(folder: Path) -> Path:
 
 
 def _say(plan: list[tuple[workloads.Workload, str, list[peers.Contender]]], options: argparse.Namespace) -> None:
-    """What would be measured, and how long that will take."""
+    """Prints what would be measured, and how long that will take."""
     before = estimate.known(whole for _, whole in results_in(options.folder))
     total = 0.0
     for workload, name, chosen in plan:

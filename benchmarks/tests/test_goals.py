@@ -104,17 +104,17 @@ def test_peer_without_a_check_is_no_opponent_of_a_checked_write(unchecked):
     runs = [run("ours", 2.0, operation="put-write", cpu=0.1), run("obstore", 1.0, operation="put-write-borrowed")]
     runs.append(run(unchecked, 9.0, operation="put-write-borrowed"))
     rows = goals.verdicts([file(*runs)])
-    assert verdict(rows, "PUT, write(memoryview), one copy", "best signed peer, by its defaults").reached is True
-    assert verdict(rows, "PUT, write(memoryview), one copy", "best peer told").reached is None
+    assert verdict(rows, "PUT, write(memoryview), one copy", "best signed peer, with its defaults").reached is True
+    assert verdict(rows, "PUT, write(memoryview), one copy", "best peer with the same checks").reached is None
 
 
 @pytest.mark.parametrize(
     ("store", "ours", "work", "opponent"),
     [
-        ("discard", "put-write", "PUT, write(memoryview), one copy", "best signed peer, by its defaults"),
-        ("minio", "put-reserve", "MinIO: PUT, reserve, fill, commit", "best peer, by its defaults"),
-        ("minio", "put-write-borrowed", "MinIO: PUT, write(copy=False)", "best peer, by its defaults"),
-        ("minio-tls", "put-reserve", "MinIO, TLS: PUT, reserve, fill, commit", "best peer, by its defaults"),
+        ("discard", "put-write", "PUT, write(memoryview), one copy", "best signed peer, with its defaults"),
+        ("minio", "put-reserve", "MinIO: PUT, reserve, fill, commit", "best peer, with its defaults"),
+        ("minio", "put-write-borrowed", "MinIO: PUT, write(copy=False)", "best peer, with its defaults"),
+        ("minio-tls", "put-reserve", "MinIO, TLS: PUT, reserve, fill, commit", "best peer, with its defaults"),
     ],
 )
 def test_peers_by_their_defaults_and_peers_told_to_check_as_ours_have_a_row_each(store, ours, work, opponent):
@@ -122,7 +122,7 @@ def test_peers_by_their_defaults_and_peers_told_to_check_as_ours_have_a_row_each
     for peer, speed in (("obstore", 1.0), ("obstore-crc64nvme", 3.0), ("boto3-crc64nvme", 0.5)):
         runs.append(run(peer, speed, operation="put-write-borrowed", store=store))
     rows = goals.verdicts([file(*runs)])
-    defaults, told = verdict(rows, work, opponent), verdict(rows, work, "best peer told to check as ours does")
+    defaults, told = verdict(rows, work, opponent), verdict(rows, work, "best peer with the same checks")
     assert defaults.goal == told.goal
     assert (defaults.opponent, defaults.reached) == (f"{opponent}: label of obstore", True)
     assert (told.opponent.partition(": ")[2], told.reached) == ("label of obstore-crc64nvme", False)
