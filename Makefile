@@ -9,7 +9,7 @@ MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 MINIO := .cache/bin/minio
 URI ?=
 
-.PHONY: demo test test-pythons test-faults fuzz stress soak nightly minio lint api docs-check dist-check bench bench-full bench-check \
+.PHONY: demo test test-pythons test-faults fuzz stress soak nightly minio typing lint api docs-check dist-check bench bench-full bench-check \
   sanitize tsan clean
 
 demo: $(STAMP)
@@ -69,11 +69,16 @@ $(MINIO):
 	mkdir -p $(dir $@)
 	GOBIN=$(abspath $(dir $@)) go install github.com/minio/minio@$(MINIO_VERSION)
 
-lint: $(STAMP)
+# What callers write: a second type checker, and what an editor offers inside each call.
+typing: export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+typing: $(STAMP)
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/python tests/typing/completions.py
+
+lint: $(STAMP) typing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
 	PATH="$(abspath $(BIN)):$$PATH" cython-lint s3dlio
 
 # The page of the API, from the docstrings; a test says when it is stale.
