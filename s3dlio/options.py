@@ -39,7 +39,7 @@ class PutManyOptions(TypedDict, total=False):
 
     Example:
         >>> options: s3dlio.PutManyOptions = {"content_type": "text/plain", "checksum": "crc32c"}
-        >>> info, = s3dlio.put_many([("s3://my-bucket/a", b"text")], **options)
+        >>> (info,) = s3dlio.put_many([("s3://my-bucket/a", b"text")], **options)
         >>> info.checksum_algorithm
         'crc32c'
     """

@@ -141,7 +141,7 @@ class MultipartUploadWriter:
             >>> del writer  # as if the process had died
             >>> left = s3dlio.list_uploads("s3://my-bucket/big")[0]
             >>> writer = s3dlio.MultipartUploadWriter.resume(left.uri, left.upload_id)
-            >>> count = writer.write(bytes(8 << 20)[writer.resume_offset:])
+            >>> count = writer.write(bytes(8 << 20)[writer.resume_offset :])
             >>> writer.close().total_bytes >> 20
             8
 
