@@ -1,50 +1,54 @@
-"""One attempt of a request, or of a series of small ones: where it goes, what signs it, which connection it gets.
+"""One attempt of a request, or of a series of small ones: target, signature, lease, exchange, and what came of it.
 
-`exchanges` makes the exchange and `race` a second one of what lags. Nothing here retries: `service` decides what comes
-after a failure. It knows no S3 operation by name.
+It races what lags by a second sending, and never retries: `service` decides what comes after a failure. It knows no S3
+operation by name.
 """
 
 from __future__ import annotations
 
+import builtins
+import contextlib
+import errno
+import logging
 import ssl
 import threading
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from .._net import http
 from .._net.addresses import Endpoint, Target, aws_endpoint
-from .._net.exchange import Outcome
+from .._net.drivers import drivers
+from .._net.exchange import Exchange, Outcome
 from .._net.proxies import ProxyRefusedError
-from ..config import ClientSettings
+from ..config import ClientSettings, RetryPolicy
 from ..errors import TimeoutError, TransportError
-from . import retry
-from .call import Call
+from . import retry, xml
 from .credentials import CredentialSource
 from .endpoint_state import EndpointState
-from .exchanges import Exchanges, is_stale, receive, run
-from .failures import Failed, SignedWith
-from .heads import write_heads
+from .failures import NOT_SIGNED, Failed, SignedWith
 from .hedging import Pace
-from .race import Race
-from .requests import CancelScope, Request, Response
+from .requests import Cancelled, CancelScope, Request, Response
 from .sending import Sending
-from .series import Limit, Room, Series
+from .series import Limit, Room, Series, heads
 from .shared_settings import SharedSettings
 from .signing import Signer
 
 if TYPE_CHECKING:
     from .._net.connections import Connections, Lease
 
+log = logging.getLogger("s3dlio")
 
-class Stale(NamedTuple):
-    """A kept connection was no good for what came next: the peer had closed it, or it was out of step.
-
-    Attributes:
-        request_sent: whether the request may have been taken in before that.
-    """
-
-    request_sent: bool
+USER_AGENT = "s3dlio"
+# Seconds between two looks at which of two exchanges has ended.
+RACE_SLICE = 0.01
+# A body from this many bytes on is followed while it comes, with seconds between two looks that depend on whether few
+# bytes have come meanwhile: many downloads beside each other must not wake this process too often.
+FOLLOWED = 16 << 20
+FEW_BYTES = 4 << 20
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.002, 0.1
 
 
 class Attempts:
@@ -65,7 +69,6 @@ class Attempts:
         self._signer = signer
         self._connections = connections
         self._state = state
-        self._exchanges = Exchanges(settings, signer, state)
         self._endpoint: Endpoint | None = None
         self._is_aws = False
         self.start_afresh()
@@ -73,7 +76,6 @@ class Attempts:
     def start_afresh(self) -> None:
         """Also in a forked child: a thread of the parent may have held any of these locks."""
         self._pace = Pace(self.settings.policy.hedge)
-        self._race = Race(self._exchanges, self._pace, self._connections)
         self._lock = threading.Lock()
 
     @property
@@ -130,41 +132,73 @@ class Attempts:
         try:
             for fresh in (False, True):
                 with self._connections.lease(target.origin, fresh=fresh, check=scope.check, within=call.left) as lease:
-                    result = self._exchange(call, target, lease, scope)
-                    if not isinstance(result, Stale):
-                        return result
+                    sending = self._exchange(call, target, lease, scope)
+                    if sending is None:
+                        return call.out_of_time()
+                    if isinstance(sending, Response | Failed):
+                        return sending
+                    stale = lease.reused and not fresh and _is_stale(sending.exchange)
+                    if not stale:
+                        return self._conclude(call, sending, lease, scope)
                     # It may have been taken in before the connection was closed, or found to be out of step.
-                    call.uncertain += result.request_sent
+                    call.uncertain += sending.exchange.request_sent
         except TransportError as error:
             return Failed(_connect_failure(error), error)
         except http.BadResponse as error:  # a head that the loop took for one
             return Failed(retry.Failure.GARBAGE, error, sent=True)
         raise AssertionError("a fresh connection is never stale")
 
-    def _exchange(self, call: Call, target: Target, lease: Lease, scope: CancelScope) -> Response | Failed | Stale:
-        """One exchange, to its end; where it lags behind its like, another one beside it may end it."""
-        sending = self._exchanges.begin(call, target, lease)
+    def _sending(self, call: Call, target: Target, lease: Lease, *, aside: bool = False) -> Sending:
+        """One that has not begun. A GetObject's response pauses at its head, to be judged there."""
+        request, timeouts = call.request, self.settings.timeouts
+        exchange = Exchange(
+            lease.sock,
+            self._head(request, call.signed, target, lease),
+            request.body,
+            reused=lease.reused,
+            previous_head=lease.previous_head if self._state.names_answers else None,
+            no_body=request.method == "HEAD",
+            pause_at_head=request.asked is not None,
+            send_timeout=timeouts.send,
+            first_byte_timeout=timeouts.first_byte,
+            idle_timeout=timeouts.idle,
+        )
+        return Sending(exchange, request, aside=aside)
+
+    def _exchange(
+        self, call: Call, target: Target, lease: Lease, scope: CancelScope
+    ) -> Sending | Response | Failed | None:
+        """One exchange that has ended; None where the call's deadline has passed first.
+
+        A `Response` where the exchange lagged behind its like, and a second sending was answered first; a `Failed`
+        where that broke after its body's place had been given out.
+        """
+        sending = self._sending(call, target, lease)
         exchange = sending.exchange
         started = time.monotonic()
         scope.enter(exchange)
         try:
-            result = self._race.run(call, target, sending, scope)
-            if result is not None:
-                return result
-            in_time, first_byte = run(exchange, call.left), time.monotonic() - started
+            answer = self._run_beside(call, target, sending, scope)
+            if answer is not None:
+                return answer
+            in_time, first_byte = _run(exchange, call.left), time.monotonic() - started
             if exchange.outcome == Outcome.HEAD_READY:
-                in_time = receive(call, sending)
+                in_time = self._receive(call, sending)
             self._record(sending, first_byte, time.monotonic() - started)
         except BaseException:
             exchange.end()  # its connection is about to be closed, and its memory to be the caller's again
             raise
         finally:
             scope.leave(exchange)
-        if not in_time and not scope.cancelled:
-            return call.out_of_time()
-        if lease.reused and is_stale(exchange):
-            return Stale(exchange.request_sent)
-        return self._exchanges.conclude(call, sending, lease, scope)
+        return sending if in_time or scope.cancelled else None
+
+    def _receive(self, call: Call, sending: Sending) -> bool:
+        """Has the body of a response, whose head is there, put into its place; False where time was up before."""
+        sending.begin_body()
+        on_bytes, place = call.request.on_bytes, sending.place
+        if on_bytes is not None and place is not None and len(place) >= FOLLOWED:
+            return _run_followed(sending.exchange, call, on_bytes)
+        return _run(sending.exchange, call.left)
 
     def _record(self, sending: Sending, first_byte: float, seconds: float) -> None:
         """Remembers how long it took: up to its end where it moved a known amount, else up to its head."""
@@ -175,6 +209,148 @@ class Attempts:
             self._pace.record(request.operation, request.payload, seconds, request.payload)
         elif request.on_head is not None:
             self._pace.record(request.operation, 0, first_byte, exchange.body_received)
+
+    def _run_beside(self, call: Call, target: Target, sending: Sending, scope: CancelScope) -> Response | Failed | None:
+        """Runs an exchange up to where it lags behind its like, and a second one beside it from then on.
+
+        Returns:
+            How the second one ended, where that was first to be good; then the exchange has been cut short.
+        """
+        request = call.request
+        size = 0 if request.on_head is not None else request.payload
+        patience = self._pace.patience(request.operation, size) if request.may_be_sent_twice else None
+        if patience is None or (call.left is not None and call.left < patience):
+            return None
+        if self._ends_within(patience, sending) or not self._pace.may_send_twice(request.operation, size):
+            return None
+        log.info("%s lags for %.1f s; it is sent a second time", request.operation, patience)
+
+        def still_wanted() -> None:
+            scope.check()
+            if sending.exchange.wait(0):
+                raise TransportError("the first sending has ended")
+
+        with (
+            contextlib.suppress(TransportError),
+            self._connections.lease(target.origin, at_once=True, check=still_wanted, within=call.left) as lease,
+        ):
+            return self._race(call, target, sending, lease, scope)
+        return None
+
+    def _ends_within(self, patience: float, sending: Sending) -> bool:
+        """Whether it ends in so many seconds, or comes to its head where its place is not known beforehand."""
+        exchange, until = sending.exchange, time.monotonic() + patience
+        if not _run(exchange, patience, cancel=False):
+            return False
+        if exchange.outcome != Outcome.HEAD_READY or sending.request.into is None:
+            return True
+        sending.begin_body()
+        return _run(exchange, max(0.0, until - time.monotonic()), cancel=False)
+
+    def _race(
+        self, call: Call, target: Target, first: Sending, lease: Lease, scope: CancelScope
+    ) -> Response | Failed | None:
+        request, exchange = call.request, first.exchange
+        # What it receives goes to memory of its own: the place belongs to the first until that has let go of it.
+        second = self._sending(call, target, lease, aside=request.into is not None)
+        scope.enter(second.exchange)
+        try:
+            drivers().submit(second.exchange)
+            while call.left != 0:
+                if exchange.wait(RACE_SLICE):
+                    if exchange.outcome != Outcome.HEAD_READY or request.into is None:
+                        return None
+                    first.begin_body()
+                    drivers().submit(exchange)
+                elif second.exchange.wait(0):
+                    if request.asked is not None and not second.fits():
+                        return None
+                    if second.exchange.outcome == Outcome.HEAD_READY and request.into is not None:
+                        second.begin_body()
+                        drivers().submit(second.exchange)
+                    else:
+                        return self._second(call, exchange, second, lease, scope)
+            return None
+        finally:
+            try:
+                second.exchange.end()
+            finally:
+                scope.leave(second.exchange)
+
+    def _second(
+        self, call: Call, exchange: Exchange, second: Sending, lease: Lease, scope: CancelScope
+    ) -> Response | Failed | None:
+        """How the second of two sendings ended, once the first was cut short; None where the first counts."""
+        request = call.request
+        if request.on_head is not None:  # from here on the body's place is the second's
+            if not exchange.end():
+                return None
+            if second.exchange.outcome == Outcome.HEAD_READY and not self._receive(call, second):
+                return call.out_of_time()
+            return self._conclude(call, second, lease, scope)
+        answer = self._conclude(call, second, lease, scope)
+        if isinstance(answer, Failed) or not exchange.end():
+            return None
+        if request.into is not None:
+            second.copy_to(request.into)
+        return replace(answer, body=b"", sent_twice=True)
+
+    def _head(self, request: Request, signed: SignedWith, target: Target, lease: Lease) -> bytes:
+        """The request head, signed for now with what the attempt is signed with."""
+        headers = {"host": target.host_header, "user-agent": USER_AGENT, **request.headers}
+        length = request.body_length
+        if length or request.method in ("PUT", "POST"):
+            headers["content-length"] = str(length)
+        if signed.credentials is not None:
+            headers = self._signer.sign(
+                method=request.method,
+                host=target.host_header,
+                path=target.path,
+                query_string=target.query_string,
+                headers=headers,
+                credentials=signed.credentials,
+                region=signed.region,
+                now=_now(signed),
+            )
+        path = f"{target.path}?{target.query_string}" if target.query_string else target.path
+        if lease.origin_form_absolute:
+            path = f"{target.origin.scheme}://{target.host_header}{path}"
+            headers = {**headers, **lease.proxy_headers}
+        lines = [f"{request.method} {path} HTTP/1.1"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        return "\r\n".join([*lines, "", ""]).encode("ascii")
+
+    def _conclude(self, call: Call, sending: Sending, lease: Lease, scope: CancelScope) -> Response | Failed:
+        """Turns an ended exchange into an answer or a failure, and gives the connection back if it is clean."""
+        request, exchange = sending.request, sending.exchange
+        outcome = exchange.outcome
+        if outcome == Outcome.CANCELLED:
+            raise Cancelled("the request was cancelled")
+        if outcome not in (Outcome.COMPLETE, Outcome.UNUSUAL):
+            return Failed.of_exchange(exchange, self.settings)
+        try:
+            head, response = sending.finish(
+                lease.sock, self.settings.timeouts.idle, lambda: scope.cancelled or call.left == 0
+            )
+            if outcome == Outcome.COMPLETE and exchange.reusable:
+                lease.keep(exchange.last_head)
+            lease.ended = True
+            self._state.heard(exchange.head_bytes, fresh=not lease.reused)
+        except http.BadResponse as error:
+            return Failed(retry.Failure.GARBAGE, error, sent=exchange.request_sent)
+        except OSError as error:
+            scope.check()
+            if call.left == 0:
+                return call.out_of_time()
+            timed_out = isinstance(error, builtins.TimeoutError)
+            kind = retry.Failure.TIMEOUT if timed_out else retry.Failure.RECEIVE
+            return Failed(kind, error, sent=exchange.request_sent)
+        if head.status == 407:
+            return Failed(retry.Failure.PROXY, ProxyRefusedError.of_status(407, lease.proxy))
+        refused = request.error_in_body and xml.parse_error(response.body) is not None
+        if 200 <= head.status < 300 and not refused:
+            return response
+        return Failed.of_answer(head, response.body, exchange.request_sent)
 
     def series(
         self, requests: Sequence[Request], scope: CancelScope, room: Room, expected: int = 0
@@ -220,7 +396,9 @@ class Attempts:
         try:
             left = None if deadline is None else max(0.0, began + deadline - time.monotonic())
             with self._connections.lease(targets[0].origin, check=scope.check, within=left) as lease:
-                written = write_heads(requests, targets, lease, self._signer, signed)
+                written = heads(
+                    requests, targets, lease, self._signer, signed.credentials, signed.region, _now(signed), USER_AGENT
+                )
                 series = Series(
                     lease, written, requests, room, expected, self.settings.timeouts, self._state.names_answers
                 )
@@ -263,10 +441,80 @@ class Attempts:
                 lease.keep(exchange.last_head)
             return None
         request = requests[len(series.responses)]
-        result = self._exchanges.conclude(Call(request, self.settings.policy), Sending(exchange, request), lease, scope)
-        if isinstance(result, Failed) and is_stale(exchange) and (lease.reused or series.responses):
+        result = self._conclude(Call(request, self.settings.policy), Sending(exchange, request), lease, scope)
+        if isinstance(result, Failed) and _is_stale(exchange) and (lease.reused or series.responses):
             result.unseen = True
         return result
+
+
+class Call:
+    """One request's way through its attempts."""
+
+    def __init__(self, request: Request, policy: RetryPolicy) -> None:
+        self.request = request
+        self.attempt = 0
+        self.uncertain = request.uncertain
+        self.taken = 0
+        self.corrected: dict[str, float] = {}
+        self.signed = NOT_SIGNED
+        self._deadline = policy.deadline
+        self._started = time.monotonic()
+
+    def took_before(self, failed: Failed) -> None:
+        """An attempt was made as one of a series."""
+        self._started -= failed.took
+        if failed.unseen:  # else it is counted as the first attempt
+            self.uncertain += failed.may_have_taken_effect
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self._started
+
+    @property
+    def left(self) -> float | None:
+        """Seconds to the caller's deadline; None without one."""
+        return None if self._deadline is None else max(0.0, self._deadline - self.elapsed)
+
+    def out_of_time(self) -> Failed:
+        error = TimeoutError(f"the deadline of {self._deadline:g} s has passed")
+        return Failed(retry.Failure.TIMEOUT, error, sent=True)
+
+
+def _run(exchange: Exchange, timeout: float | None, *, cancel: bool = True) -> bool:
+    """Hands the exchange to a driver, if none has it, and sleeps until it ends; an interrupt ends it first.
+
+    Returns:
+        False if `timeout` seconds were not enough; the exchange was cancelled then, if `cancel` says so.
+    """
+    try:
+        if exchange.submittable:
+            drivers().submit(exchange)
+        in_time = exchange.wait(timeout)
+    except BaseException:
+        exchange.end()
+        raise
+    if not in_time and cancel:
+        exchange.end()
+    return in_time
+
+
+def _run_followed(exchange: Exchange, call: Call, on_bytes: Callable[[int], None]) -> bool:
+    """Runs it like `_run`, to the call's deadline, and tells meanwhile how much of the body is there."""
+    pause, told = LONGEST_PAUSE, 0
+    while call.left is None or call.left > pause:
+        if _run(exchange, pause, cancel=False):
+            return True
+        there = exchange.body_received
+        if there > told:
+            on_bytes(there)
+        many, told = there - told > FEW_BYTES, there
+        pause = max(pause / 2, SHORTEST_PAUSE) if many else min(pause * 2, LONGEST_PAUSE)
+    return _run(exchange, call.left)
+
+
+def _now(signed: SignedWith) -> datetime | None:
+    """The store's time, where it has told that ours is wrong."""
+    return datetime.now(UTC) + timedelta(seconds=signed.clock_offset) if signed.clock_offset else None
 
 
 def _failed_before(error: TransportError, began: float) -> Failed:
@@ -284,3 +532,16 @@ def _connect_failure(error: TransportError) -> retry.Failure:
     if isinstance(error.__cause__, ssl.SSLCertVerificationError):
         return retry.Failure.UNTRUSTED
     return retry.Failure.CONNECT
+
+
+def _is_stale(exchange: Exchange) -> bool:
+    """Whether it failed for what its connection had served before.
+
+    The peer closed it without a byte of answer, as one does that had timed out idle; or what came answers nothing that
+    was asked now.
+    """
+    if exchange.outcome in (Outcome.CLOSED_BEFORE_RESPONSE, Outcome.OUT_OF_STEP):
+        return True
+    broken = exchange.outcome in (Outcome.SEND_ERROR, Outcome.RECEIVE_ERROR)
+    reset = isinstance(exchange.error, OSError) and exchange.error.errno in (errno.EPIPE, errno.ECONNRESET)
+    return broken and reset and not exchange.head_bytes

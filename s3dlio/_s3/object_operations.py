@@ -106,13 +106,13 @@ def put_object(
         return stored is not None
 
     request = _put_request(location, body, _put_headers(config), checksum)
-    request.check_applied, request.doubt, request.uncertain = there, doubt_of_put(checksum), uncertain
+    request.settled, request.doubt, request.uncertain = there, doubt_of_put(checksum), uncertain
     try:
         response = call_with_checksum(service, request, cancel, before)
     except PreconditionFailedError as error:
         blame_earlier_attempt(error)
         raise
-    return found[0] if response.is_effect else stored_as_sent(service, request, response, checksum)
+    return found[0] if response.status == 0 else stored_as_sent(service, request, response, checksum)
 
 
 def put_objects(

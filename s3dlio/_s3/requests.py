@@ -17,7 +17,6 @@ from .get_response import Asked, Promise
 
 # Larger answers are not collected aside (`exchange` leaves them to Python).
 MOST_COLLECTED = 16 << 20
-NO_STATUS = 0
 
 
 class Cancelled(WriterClosedError):
@@ -112,8 +111,8 @@ class Request:
             waits for them; an attempt after the first begins anew.
         into: a writable view for the body of a GetObject's response, where its destination is known beforehand.
         error_in_body: the store may begin its answer with 200 before it knows the outcome.
-        check_applied: asked after a failed attempt if it, or one before it, may have taken effect: whether it is known
-            to have done so. The response is then `Response.of_effect`.
+        settled: asked after a failed attempt where it, or one before it, may have taken effect: whether it is known to
+            have done so. The answer is then one of status 0.
         doubt: tells why a 2xx cannot be the store's answer; its outcome is then unknown. None where it can be.
         uncertain: how many attempts of the same request, made before, may have taken effect.
     """
@@ -130,7 +129,7 @@ class Request:
     on_head: Callable[[Promise], Any] | None = None
     on_bytes: Callable[[int], None] | None = None
     error_in_body: bool = False
-    check_applied: Callable[[FailedAttempt], bool] | None = None
+    settled: Callable[[FailedAttempt], bool] | None = None
     doubt: Callable[[Response], str | None] | None = None
     uncertain: int = 0
     upload_id: str | None = None
@@ -158,15 +157,10 @@ class Request:
 
 @dataclass(slots=True)
 class Response:
-    """A 2xx response, or the effect of a request that was found on the store though no response came (`of_effect`).
-
-    Attributes:
-        received: bytes of the body, wherever they went.
-        uncertain: how many earlier attempts of the same request may have taken effect.
-        sent_twice: another attempt of it was cut short.
-        place: in which buffer, at which offset, the body lies, where the request named no destination.
-        promise: what the judged head of a GetObject's response says.
-    """
+    """A 2xx answer, or status 0 for a request whose effect was found otherwise. `received` counts body bytes
+    wherever they went; `uncertain` counts earlier attempts of the same request that may have taken effect,
+    `sent_twice` that another sending of it was cut short, `promise` is what the judged head of a GetObject's response
+    says, and `place` in which buffer, at which offset, the body lies, where the request named no destination."""
 
     status: int
     headers: Mapping[str, str]
@@ -177,12 +171,3 @@ class Response:
     sent_twice: bool = False
     place: tuple[Any, int] | None = None
     promise: Promise | None = None
-
-    @classmethod
-    def of_effect(cls, attempts: int, uncertain: int) -> Response:
-        return cls(NO_STATUS, {}, b"", 0, attempts, uncertain)
-
-    @property
-    def is_effect(self) -> bool:
-        """Whether there was no response: what was asked for was found done."""
-        return self.status == NO_STATUS

@@ -20,8 +20,7 @@ from .._runtime.patches import refuse_patches
 from ..config import ClientSettings
 from ..errors import S3Error
 from . import retry, xml
-from .attempts import Attempts
-from .call import Call
+from .attempts import Attempts, Call
 from .checksums import ALGORITHMS, Algorithm
 from .credentials import CredentialSource
 from .endpoint_state import EndpointState, RetryQuota, refuses_checksum
@@ -137,8 +136,8 @@ class Service:
                 return result
             call.uncertain += result.may_have_taken_effect
             pause = self._pause_before_next(call, result)
-            if call.uncertain and request.check_applied is not None and request.check_applied(result):
-                return Response.of_effect(call.attempt, call.uncertain)
+            if call.uncertain and request.settled is not None and request.settled(result):
+                return Response(0, {}, b"", 0, call.attempt, True)
             if pause is None:
                 raise result.as_error(request, call.attempt, call.elapsed, call.uncertain) from result.error
             log.info("%s attempt %d: %s; again in %.2f s", request.operation, call.attempt, result, pause)

@@ -109,13 +109,13 @@ class Signer:
             `headers` with ``host``, ``authorization``, ``x-amz-date``, ``x-amz-content-sha256`` and, for
             temporary credentials, ``x-amz-security-token``.
         """
-        prepared = self.prepare(
+        alike = self.alike(
             method=method, host=host, headers=headers, varying=(), credentials=credentials, region=region, now=now,
             payload_hash=payload_hash,
         )  # fmt: skip
-        return {**prepared.fixed, "authorization": prepared.authorization(path, query_string)}
+        return {**alike.fixed, "authorization": alike.authorization(path, query_string)}
 
-    def prepare(
+    def alike(
         self,
         *,
         method: str,
@@ -126,7 +126,7 @@ class Signer:
         region: str,
         now: datetime | None = None,
         payload_hash: str = UNSIGNED_PAYLOAD,
-    ) -> PreparedSignature:
+    ) -> Alike:
         """Signs many requests that differ in path, query and the values of a few headers, all for one instant.
 
         Args:
@@ -152,7 +152,7 @@ class Signer:
         signed = ";".join(names)
         values = ["%s" if name in varying else _literal(" ".join(fixed[name].split())) for name in names]
         lines = [f"{_literal(name)}:{value}" for name, value in zip(names, values, strict=True)]
-        return PreparedSignature(
+        return Alike(
             fixed=fixed,
             order=tuple(varying.index(name) for name in names if name in varying),
             canonical="\n".join([method.upper(), "%s", "%s", *lines, "", _literal(signed), payload_hash]),
@@ -167,7 +167,7 @@ def _literal(text: str) -> str:
     return text.replace("%", "%%")
 
 
-class PreparedSignature(NamedTuple):
+class Alike(NamedTuple):
     """What is the same in all requests of one kind that are signed for one instant.
 
     Attributes:

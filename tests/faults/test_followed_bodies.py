@@ -13,7 +13,7 @@ from peer import Behaviour, Peer, Rule, Turn
 
 import s3dlio
 from s3dlio import Client
-from s3dlio._s3.exchanges import FOLLOWED
+from s3dlio._s3.attempts import FOLLOWED
 from s3dlio._s3.get_response import WHOLE
 from s3dlio._s3.requests import Request
 
