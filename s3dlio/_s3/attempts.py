@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from .._net import http
@@ -30,9 +29,10 @@ from .credentials import CredentialSource
 from .endpoint_state import EndpointState
 from .failures import NOT_SIGNED, Failed, SignedWith
 from .hedging import Pace
+from .request_heads import write_heads
 from .requests import Cancelled, CancelScope, Request, Response
 from .sending import Sending
-from .series import Limit, Room, Series, heads
+from .series import Limit, Room, Series
 from .shared_settings import SharedSettings
 from .signing import Signer
 
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("s3dlio")
 
-USER_AGENT = "s3dlio"
 # Seconds between two looks at which of two exchanges has ended.
 RACE_SLICE = 0.01
 # A body from this many bytes on is followed while it comes, with seconds between two looks that depend on whether few
@@ -153,7 +152,7 @@ class Attempts:
         request, timeouts = call.request, self.settings.timeouts
         exchange = Exchange(
             lease.sock,
-            self._head(request, call.signed, target, lease),
+            write_heads([request], [target], lease, self._signer, call.signed)[0],
             request.body,
             reused=lease.reused,
             previous_head=lease.previous_head if self._state.names_answers else None,
@@ -295,31 +294,6 @@ class Attempts:
             second.copy_to(request.into)
         return replace(answer, body=b"", sent_twice=True)
 
-    def _head(self, request: Request, signed: SignedWith, target: Target, lease: Lease) -> bytes:
-        """The request head, signed for now with what the attempt is signed with."""
-        headers = {"host": target.host_header, "user-agent": USER_AGENT, **request.headers}
-        length = request.body_length
-        if length or request.method in ("PUT", "POST"):
-            headers["content-length"] = str(length)
-        if signed.credentials is not None:
-            headers = self._signer.sign(
-                method=request.method,
-                host=target.host_header,
-                path=target.path,
-                query_string=target.query_string,
-                headers=headers,
-                credentials=signed.credentials,
-                region=signed.region,
-                now=_now(signed),
-            )
-        path = f"{target.path}?{target.query_string}" if target.query_string else target.path
-        if lease.origin_form_absolute:
-            path = f"{target.origin.scheme}://{target.host_header}{path}"
-            headers = {**headers, **lease.proxy_headers}
-        lines = [f"{request.method} {path} HTTP/1.1"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        return "\r\n".join([*lines, "", ""]).encode("ascii")
-
     def _conclude(self, call: Call, sending: Sending, lease: Lease, scope: CancelScope) -> Response | Failed:
         """Turns an ended exchange into an answer or a failure, and gives the connection back if it is clean."""
         request, exchange = sending.request, sending.exchange
@@ -396,9 +370,7 @@ class Attempts:
         try:
             left = None if deadline is None else max(0.0, began + deadline - time.monotonic())
             with self._connections.lease(targets[0].origin, check=scope.check, within=left) as lease:
-                written = heads(
-                    requests, targets, lease, self._signer, signed.credentials, signed.region, _now(signed), USER_AGENT
-                )
+                written = write_heads(requests, targets, lease, self._signer, signed)
                 series = Series(
                     lease, written, requests, room, expected, self.settings.timeouts, self._state.names_answers
                 )
@@ -510,11 +482,6 @@ def _run_followed(exchange: Exchange, call: Call, on_bytes: Callable[[int], None
         many, told = there - told > FEW_BYTES, there
         pause = max(pause / 2, SHORTEST_PAUSE) if many else min(pause * 2, LONGEST_PAUSE)
     return _run(exchange, call.left)
-
-
-def _now(signed: SignedWith) -> datetime | None:
-    """The store's time, where it has told that ours is wrong."""
-    return datetime.now(UTC) + timedelta(seconds=signed.clock_offset) if signed.clock_offset else None
 
 
 def _failed_before(error: TransportError, began: float) -> Failed:

@@ -147,13 +147,13 @@ def put_object(
         return stored is not None
 
     request = _put_request(location, body, _put_headers(config), checksum)
-    request.settled, request.doubt, request.uncertain = there, _doubt_of(checksum), uncertain
+    request.check_applied, request.doubt, request.uncertain = there, _doubt_of(checksum), uncertain
     try:
         response = _call_with_checksum(service, request, cancel, before)
     except PreconditionFailedError as error:
         _tell_uncertain(error)
         raise
-    return found[0] if response.status == 0 else _stored(service, request, response, checksum)
+    return _stored(service, request, response, checksum) if response.was_received else found[0]
 
 
 def _tell_uncertain(error: S3Error) -> None:
@@ -420,7 +420,7 @@ def complete_upload(
         headers=headers,
         body=[xml.complete_document(parts)],
         error_in_body=True,
-        settled=published,
+        check_applied=published,
         doubt=doubt,
         uncertain=uncertain,
         upload_id=upload_id,
@@ -430,7 +430,7 @@ def complete_upload(
     except PreconditionFailedError as error:
         _tell_uncertain(error)
         raise
-    if response.status == 0:
+    if not response.was_received:
         return None
     result = parsed(request, response, xml.parse_complete)
     assert isinstance(result, xml.CompleteResult)  # an error would have been raised by the call

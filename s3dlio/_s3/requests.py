@@ -17,6 +17,8 @@ from .get_response import Asked, Promise
 
 # Larger answers are not collected aside (`exchange` leaves them to Python).
 MOST_COLLECTED = 16 << 20
+# The status of a response that did not arrive.
+_NOT_RECEIVED = 0
 
 
 class Cancelled(WriterClosedError):
@@ -111,8 +113,8 @@ class Request:
             waits for them; an attempt after the first begins anew.
         into: a writable view for the body of a GetObject's response, where its destination is known beforehand.
         error_in_body: the store may begin its answer with 200 before it knows the outcome.
-        settled: asked after a failed attempt where it, or one before it, may have taken effect: whether it is known to
-            have done so. The answer is then one of status 0.
+        check_applied: called after a failed attempt where it, or one before it, may have taken effect: whether it is
+            known to have done so. The response is then `Response.found_applied`.
         doubt: tells why a 2xx cannot be the store's answer; its outcome is then unknown. None where it can be.
         uncertain: how many attempts of the same request, made before, may have taken effect.
     """
@@ -129,7 +131,7 @@ class Request:
     on_head: Callable[[Promise], Any] | None = None
     on_bytes: Callable[[int], None] | None = None
     error_in_body: bool = False
-    settled: Callable[[FailedAttempt], bool] | None = None
+    check_applied: Callable[[FailedAttempt], bool] | None = None
     doubt: Callable[[Response], str | None] | None = None
     uncertain: int = 0
     upload_id: str | None = None
@@ -157,7 +159,7 @@ class Request:
 
 @dataclass(slots=True)
 class Response:
-    """A 2xx answer, or status 0 for a request whose effect was found otherwise. `received` counts body bytes
+    """A 2xx response, or `found_applied`. `received` counts body bytes
     wherever they went; `uncertain` counts earlier attempts of the same request that may have taken effect,
     `sent_twice` that another sending of it was cut short, `promise` is what the judged head of a GetObject's response
     says, and `place` in which buffer, at which offset, the body lies, where the request named no destination."""
@@ -171,3 +173,13 @@ class Response:
     sent_twice: bool = False
     place: tuple[Any, int] | None = None
     promise: Promise | None = None
+
+    @classmethod
+    def found_applied(cls, attempts: int) -> Response:
+        """Stands for the response that did not arrive, where the request is known to have taken effect."""
+        return cls(_NOT_RECEIVED, {}, b"", 0, attempts, 1)
+
+    @property
+    def was_received(self) -> bool:
+        """False for `found_applied`: it has no status, headers or body."""
+        return self.status != _NOT_RECEIVED

@@ -71,8 +71,6 @@ class Service:
         self._credentials.load()
         self._shared.check()
         _ = self._shared.retries
-        if self.settings.credentials != "anonymous":
-            self._signer.load()
         self._loaded = True
 
     @property
@@ -135,8 +133,8 @@ class Service:
                 return result
             call.uncertain += result.may_have_taken_effect
             pause = self._pause_before_next(call, result)
-            if call.uncertain and request.settled is not None and request.settled(result):
-                return Response(0, {}, b"", 0, call.attempt, True)
+            if call.uncertain and request.check_applied is not None and request.check_applied(result):
+                return Response.found_applied(call.attempt)
             if pause is None:
                 raise result.as_error(request, call.attempt, call.elapsed, call.uncertain) from result.error
             log.info("%s attempt %d: %s; again in %.2f s", request.operation, call.attempt, result, pause)
