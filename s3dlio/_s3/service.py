@@ -20,11 +20,12 @@ from .._runtime.patches import refuse_patches
 from ..config import ClientSettings
 from ..errors import S3Error
 from . import retry
-from .attempts import Attempts, Call
+from .attempts import Attempts
+from .call import Call
 from .checksums import ALGORITHMS, Algorithm
 from .credentials import CredentialSource
 from .endpoint_state import EndpointState, RetryQuota, refuses_checksum
-from .failures import Failed
+from .failures import Failed, Result
 from .requests import CancelScope, Request, Response
 from .series import Room
 from .shared_settings import SharedSettings
@@ -79,7 +80,7 @@ class Service:
         return self._attempts.endpoint
 
     def checksum_algorithm(self, wanted: str | None) -> Algorithm | None:
-        """The algorithm wanted, or the one that takes its place at this store; None for no checksum."""
+        """The algorithm wanted, or the one used instead at this store; None for no checksum."""
         name = self._state.algorithm_after(self._shared.checksum(wanted))
         return None if name is None else ALGORITHMS[name]
 
@@ -96,7 +97,7 @@ class Service:
 
     @property
     def now(self) -> datetime:
-        """The store's time, as far as it has told that ours is wrong."""
+        """The store's time, where its clock is known to differ from ours."""
         return datetime.now(UTC) + timedelta(seconds=self._state.clock_offset)
 
     def close(self) -> None:
@@ -104,14 +105,14 @@ class Service:
         self._connections.close()
 
     def call(self, request: Request, cancel: CancelScope | None = None, *, before: Failed | None = None) -> Response:
-        """The answer to `request`, with retries.
+        """The response to `request`, with retries.
 
         Args:
-            before: how an attempt ended that was made as one of a series.
+            before: the result of an attempt that was made as one of a series.
 
         Raises:
             S3Error: the store refused (a subclass says how).
-            TransportError, TimeoutError: no answer came within the attempts.
+            TransportError, TimeoutError: no attempt got a response.
             Cancelled: `cancel` was raised.
         """
         refuse_patches()
@@ -142,7 +143,7 @@ class Service:
 
     def call_series(
         self, requests: Sequence[Request], scope: CancelScope, room: Room, expected: int = 0
-    ) -> tuple[list[Response], Response | Failed | None]:
+    ) -> tuple[list[Response], Result | None]:
         """Sends small requests one after the other on one connection, without retries; see `Attempts.series`."""
         done, rest = self._attempts.series(requests, scope, room, expected)
         if done:
