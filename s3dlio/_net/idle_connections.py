@@ -1,8 +1,8 @@
-"""The idle connections of one of urllib3's pools, last in, first out, kept in a way that no interrupt can break.
+"""The idle connections of a urllib3 pool, last in, first out, in a form that no interrupt can break.
 
-`queue.LifoQueue`, urllib3's own, holds a lock in Python code: Ctrl-C between two steps of that leaves it held, and each
-later request of the client waits for it for ever. Here whatever changes is changed by one call into C.
-Only `connections` uses it, and has the forked child make it anew.
+urllib3's own `queue.LifoQueue` holds a lock in Python code: Ctrl-C at the wrong moment leaves it held, and each later
+request of the client would wait for it forever. Here each change is a single call into C.
+Only `connections` uses it; a forked child makes its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 
 class IdleConnections:
-    """As much of a queue as urllib3 uses.
+    """The part of the queue interface that urllib3 uses.
 
     Args:
         maxsize: how many are kept.
@@ -24,21 +24,21 @@ class IdleConnections:
     def __init__(self, maxsize: int) -> None:
         self.maxsize = maxsize
         self._kept: deque[Any] = deque()
-        # One for each that came, so that who waits for one is woken; who finds none all the same waits again.
-        self._bells: queue.SimpleQueue[None] = queue.SimpleQueue()
+        # One for each connection kept, to wake a waiting thread; a thread that still finds none waits again.
+        self._wakeups: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def qsize(self) -> int:
         return len(self._kept)
 
     def put(self, connection: Any, block: bool = True, timeout: float | None = None) -> None:
-        """Keeps one (urllib3 keeps None for one that may be made); `queue.Full` at once where there is no room."""
+        """Keeps one (urllib3: None for one yet to be made); raises `queue.Full` at once where there is no room."""
         if len(self._kept) >= self.maxsize:
             raise queue.Full
         self._kept.append(connection)
-        self._bells.put(None)
+        self._wakeups.put(None)
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """The one that was kept last; `queue.Empty` where there is none, after `timeout` seconds if it may `block`."""
+        """The one kept last; raises `queue.Empty` where there is none, after `timeout` seconds if `block` is set."""
         until = None if timeout is None else time.monotonic() + timeout
         while True:
             try:
@@ -47,16 +47,16 @@ class IdleConnections:
                 if not block:
                     raise queue.Empty from None
             else:
-                self._unring()
+                self._drop_wakeup()
                 return connection
-            self._bells.get(timeout=None if until is None else max(0.0, until - time.monotonic()))
+            self._wakeups.get(timeout=None if until is None else max(0.0, until - time.monotonic()))
 
-    def _unring(self) -> None:
-        with contextlib.suppress(queue.Empty):  # who waits has it, and waits again
-            self._bells.get_nowait()
+    def _drop_wakeup(self) -> None:
+        with contextlib.suppress(queue.Empty):  # a waiting thread took it, and waits again
+            self._wakeups.get_nowait()
 
     def take_all(self) -> list[Any]:
-        """Those that are connections, all of which leave."""
+        """Removes all, and returns those that are connections."""
         taken = []
         while self._kept:
             taken.append(self._kept.pop())

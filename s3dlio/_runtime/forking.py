@@ -3,7 +3,7 @@
 A child has the forking thread only, and every lock as it was: one that another thread held at that moment is never let
 go of there. Locks of ours are made anew in the child; those of others cannot be, so nothing may hold them while a fork
 happens: importing holds a module's, and OpenSSL takes some for what it does the first time, as of a handshake. Callers
-are `service`, `credentials`, `signing`, `connections` and `checksums`. Nothing in its care may wait for a network.
+are `service`, `credentials`, `connections` and `checksums`. Nothing in its care may wait for a network.
 """
 
 from __future__ import annotations

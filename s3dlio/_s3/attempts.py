@@ -1,58 +1,45 @@
 """One attempt of a request, or of a series of small ones: target, signature, lease, exchange, and what came of it.
 
-It races what lags by a second sending, and never retries: `service` decides what comes after a failure. It knows no S3
-operation by name.
+It never retries: `service` decides what comes after a failure. It knows no S3 operation by name.
 """
 
 from __future__ import annotations
 
 import builtins
-import contextlib
 import errno
-import logging
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .._net import http
 from .._net.addresses import Endpoint, Target, aws_endpoint
-from .._net.drivers import drivers
 from .._net.exchange import Exchange, Outcome
 from .._net.proxies import ProxyRefusedError
-from ..config import ClientSettings, RetryPolicy
+from ..config import ClientSettings
 from ..errors import TimeoutError, TransportError
 from . import retry, xml
+from .call import Call
 from .credentials import CredentialSource
 from .endpoint_state import EndpointState
-from .failures import NOT_SIGNED, Failed, SignedWith
+from .failures import Failed, Result, SignedWith
 from .hedging import Pace
+from .race import Race
+from .request_heads import write_heads
 from .requests import Cancelled, CancelScope, Request, Response
+from .running import receive, run
 from .sending import Sending
-from .series import Limit, Room, Series, heads
+from .series import Limit, Room, Series
 from .shared_settings import SharedSettings
 from .signing import Signer
 
 if TYPE_CHECKING:
     from .._net.connections import Connections, Lease
 
-log = logging.getLogger("s3dlio")
-
-USER_AGENT = "s3dlio"
-# Seconds between two looks at which of two exchanges has ended.
-RACE_SLICE = 0.01
-# A body from this many bytes on is followed while it comes, with seconds between two looks that depend on whether few
-# bytes have come meanwhile: many downloads beside each other must not wake this process too often.
-FOLLOWED = 16 << 20
-FEW_BYTES = 4 << 20
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.002, 0.1
-
 
 class Attempts:
-    """What makes the attempts of one client's requests."""
+    """Makes the attempts of one client's requests."""
 
     def __init__(
         self,
@@ -115,8 +102,8 @@ class Attempts:
         region = self._state.region_of(bucket) or self._credentials.region
         return SignedWith(region, credentials, self._state.clock_offset)
 
-    def attempt(self, call: Call, scope: CancelScope) -> Response | Failed:
-        """One attempt; a pooled connection that the server had closed costs a second sending, not an attempt."""
+    def attempt(self, call: Call, scope: CancelScope) -> Result:
+        """One attempt; where the server had closed a pooled connection, the same attempt uses a fresh one."""
         try:
             signed = self._sign_with(call.request.bucket, scope, call.left)
         except TransportError as error:
@@ -126,34 +113,29 @@ class Attempts:
             result.signed = signed
         return result
 
-    def _attempt(self, call: Call, signed: SignedWith, scope: CancelScope) -> Response | Failed:
+    def _attempt(self, call: Call, signed: SignedWith, scope: CancelScope) -> Result:
         request, call.signed = call.request, signed
         target = self._endpoint_for(signed.region).target(request.bucket, request.key, request.query)
         try:
             for fresh in (False, True):
                 with self._connections.lease(target.origin, fresh=fresh, check=scope.check, within=call.left) as lease:
-                    sending = self._exchange(call, target, lease, scope)
-                    if sending is None:
-                        return call.out_of_time()
-                    if isinstance(sending, Response | Failed):
-                        return sending
-                    stale = lease.reused and not fresh and _is_stale(sending.exchange)
-                    if not stale:
-                        return self._conclude(call, sending, lease, scope)
-                    # It may have been taken in before the connection was closed, or found to be out of step.
-                    call.uncertain += sending.exchange.request_sent
+                    result = self._exchange(call, target, lease, scope)
+                    if fresh or not isinstance(result, Failed) or not result.stale_connection:
+                        return result
+                    # The peer may have taken the request before it closed the connection, or fell out of step.
+                    call.uncertain += result.request_sent
         except TransportError as error:
             return Failed(_connect_failure(error), error)
-        except http.BadResponse as error:  # a head that the loop took for one
+        except http.BadResponse as error:  # the native loop took it for a response head
             return Failed(retry.Failure.GARBAGE, error, sent=True)
         raise AssertionError("a fresh connection is never stale")
 
-    def _sending(self, call: Call, target: Target, lease: Lease, *, aside: bool = False) -> Sending:
-        """One that has not begun. A GetObject's response pauses at its head, to be judged there."""
+    def begin(self, call: Call, target: Target, lease: Lease, *, aside: bool = False) -> Sending:
+        """An attempt that has not begun. The response to a GetObject pauses at its head, which is judged first."""
         request, timeouts = call.request, self.settings.timeouts
         exchange = Exchange(
             lease.sock,
-            self._head(request, call.signed, target, lease),
+            write_heads([request], [target], lease, self._signer, call.signed)[0],
             request.body,
             reused=lease.reused,
             previous_head=lease.previous_head if self._state.names_answers else None,
@@ -165,40 +147,31 @@ class Attempts:
         )
         return Sending(exchange, request, aside=aside)
 
-    def _exchange(
-        self, call: Call, target: Target, lease: Lease, scope: CancelScope
-    ) -> Sending | Response | Failed | None:
-        """One exchange that has ended; None where the call's deadline has passed first.
-
-        A `Response` where the exchange lagged behind its like, and a second sending was answered first; a `Failed`
-        where that broke after its body's place had been given out.
-        """
-        sending = self._sending(call, target, lease)
+    def _exchange(self, call: Call, target: Target, lease: Lease, scope: CancelScope) -> Result:
+        """One exchange over `lease`, or the race of two where it lags, and the result of it."""
+        sending = self.begin(call, target, lease)
         exchange = sending.exchange
         started = time.monotonic()
         scope.enter(exchange)
         try:
-            answer = self._run_beside(call, target, sending, scope)
-            if answer is not None:
-                return answer
-            in_time, first_byte = _run(exchange, call.left), time.monotonic() - started
+            result = Race(self, self._connections, self._pace, call, target, sending, scope).run()
+            if result is not None:
+                return result
+            in_time, first_byte = run(exchange, call.left), time.monotonic() - started
             if exchange.outcome == Outcome.HEAD_READY:
-                in_time = self._receive(call, sending)
+                in_time = receive(call, sending)
             self._record(sending, first_byte, time.monotonic() - started)
         except BaseException:
-            exchange.end()  # its connection is about to be closed, and its memory to be the caller's again
+            exchange.end()  # its connection is about to be closed, and its memory returns to the caller
             raise
         finally:
             scope.leave(exchange)
-        return sending if in_time or scope.cancelled else None
-
-    def _receive(self, call: Call, sending: Sending) -> bool:
-        """Has the body of a response, whose head is there, put into its place; False where time was up before."""
-        sending.begin_body()
-        on_bytes, place = call.request.on_bytes, sending.place
-        if on_bytes is not None and place is not None and len(place) >= FOLLOWED:
-            return _run_followed(sending.exchange, call, on_bytes)
-        return _run(sending.exchange, call.left)
+        if not in_time and not scope.cancelled:
+            return call.out_of_time()
+        result = self.conclude(call, sending, lease, scope)
+        if isinstance(result, Failed) and lease.reused and _is_stale(exchange):
+            result.stale_connection, result.request_sent = True, exchange.request_sent
+        return result
 
     def _record(self, sending: Sending, first_byte: float, seconds: float) -> None:
         """Remembers how long it took: up to its end where it moved a known amount, else up to its head."""
@@ -210,118 +183,8 @@ class Attempts:
         elif request.on_head is not None:
             self._pace.record(request.operation, 0, first_byte, exchange.body_received)
 
-    def _run_beside(self, call: Call, target: Target, sending: Sending, scope: CancelScope) -> Response | Failed | None:
-        """Runs an exchange up to where it lags behind its like, and a second one beside it from then on.
-
-        Returns:
-            How the second one ended, where that was first to be good; then the exchange has been cut short.
-        """
-        request = call.request
-        size = 0 if request.on_head is not None else request.payload
-        patience = self._pace.patience(request.operation, size) if request.may_be_sent_twice else None
-        if patience is None or (call.left is not None and call.left < patience):
-            return None
-        if self._ends_within(patience, sending) or not self._pace.may_send_twice(request.operation, size):
-            return None
-        log.info("%s lags for %.1f s; it is sent a second time", request.operation, patience)
-
-        def still_wanted() -> None:
-            scope.check()
-            if sending.exchange.wait(0):
-                raise TransportError("the first sending has ended")
-
-        with (
-            contextlib.suppress(TransportError),
-            self._connections.lease(target.origin, at_once=True, check=still_wanted, within=call.left) as lease,
-        ):
-            return self._race(call, target, sending, lease, scope)
-        return None
-
-    def _ends_within(self, patience: float, sending: Sending) -> bool:
-        """Whether it ends in so many seconds, or comes to its head where its place is not known beforehand."""
-        exchange, until = sending.exchange, time.monotonic() + patience
-        if not _run(exchange, patience, cancel=False):
-            return False
-        if exchange.outcome != Outcome.HEAD_READY or sending.request.into is None:
-            return True
-        sending.begin_body()
-        return _run(exchange, max(0.0, until - time.monotonic()), cancel=False)
-
-    def _race(
-        self, call: Call, target: Target, first: Sending, lease: Lease, scope: CancelScope
-    ) -> Response | Failed | None:
-        request, exchange = call.request, first.exchange
-        # What it receives goes to memory of its own: the place belongs to the first until that has let go of it.
-        second = self._sending(call, target, lease, aside=request.into is not None)
-        scope.enter(second.exchange)
-        try:
-            drivers().submit(second.exchange)
-            while call.left != 0:
-                if exchange.wait(RACE_SLICE):
-                    if exchange.outcome != Outcome.HEAD_READY or request.into is None:
-                        return None
-                    first.begin_body()
-                    drivers().submit(exchange)
-                elif second.exchange.wait(0):
-                    if request.asked is not None and not second.fits():
-                        return None
-                    if second.exchange.outcome == Outcome.HEAD_READY and request.into is not None:
-                        second.begin_body()
-                        drivers().submit(second.exchange)
-                    else:
-                        return self._second(call, exchange, second, lease, scope)
-            return None
-        finally:
-            try:
-                second.exchange.end()
-            finally:
-                scope.leave(second.exchange)
-
-    def _second(
-        self, call: Call, exchange: Exchange, second: Sending, lease: Lease, scope: CancelScope
-    ) -> Response | Failed | None:
-        """How the second of two sendings ended, once the first was cut short; None where the first counts."""
-        request = call.request
-        if request.on_head is not None:  # from here on the body's place is the second's
-            if not exchange.end():
-                return None
-            if second.exchange.outcome == Outcome.HEAD_READY and not self._receive(call, second):
-                return call.out_of_time()
-            return self._conclude(call, second, lease, scope)
-        answer = self._conclude(call, second, lease, scope)
-        if isinstance(answer, Failed) or not exchange.end():
-            return None
-        if request.into is not None:
-            second.copy_to(request.into)
-        return replace(answer, body=b"", sent_twice=True)
-
-    def _head(self, request: Request, signed: SignedWith, target: Target, lease: Lease) -> bytes:
-        """The request head, signed for now with what the attempt is signed with."""
-        headers = {"host": target.host_header, "user-agent": USER_AGENT, **request.headers}
-        length = request.body_length
-        if length or request.method in ("PUT", "POST"):
-            headers["content-length"] = str(length)
-        if signed.credentials is not None:
-            headers = self._signer.sign(
-                method=request.method,
-                host=target.host_header,
-                path=target.path,
-                query_string=target.query_string,
-                headers=headers,
-                credentials=signed.credentials,
-                region=signed.region,
-                now=_now(signed),
-            )
-        path = f"{target.path}?{target.query_string}" if target.query_string else target.path
-        if lease.origin_form_absolute:
-            path = f"{target.origin.scheme}://{target.host_header}{path}"
-            headers = {**headers, **lease.proxy_headers}
-        lines = [f"{request.method} {path} HTTP/1.1"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        return "\r\n".join([*lines, "", ""]).encode("ascii")
-
-    def _conclude(self, call: Call, sending: Sending, lease: Lease, scope: CancelScope) -> Response | Failed:
-        """Turns an ended exchange into an answer or a failure, and gives the connection back if it is clean."""
+    def conclude(self, call: Call, sending: Sending, lease: Lease, scope: CancelScope) -> Result:
+        """Turns an ended exchange into a response or a failure, and keeps the connection if it is clean."""
         request, exchange = sending.request, sending.exchange
         outcome = exchange.outcome
         if outcome == Outcome.CANCELLED:
@@ -354,7 +217,7 @@ class Attempts:
 
     def series(
         self, requests: Sequence[Request], scope: CancelScope, room: Room, expected: int = 0
-    ) -> tuple[list[Response], Response | Failed | None]:
+    ) -> tuple[list[Response], Result | None]:
         """Sends small requests one after the other on one connection, without retries.
 
         Args:
@@ -387,7 +250,7 @@ class Attempts:
         room: Room,
         expected: int,
         began: float,
-    ) -> tuple[list[Response], Response | Failed | None]:
+    ) -> tuple[list[Response], Result | None]:
         first, deadline = requests[0], self.settings.policy.deadline
         endpoint = self._endpoint_for(signed.region)
         targets = endpoint.targets(first.bucket, [request.key for request in requests])
@@ -396,9 +259,7 @@ class Attempts:
         try:
             left = None if deadline is None else max(0.0, began + deadline - time.monotonic())
             with self._connections.lease(targets[0].origin, check=scope.check, within=left) as lease:
-                written = heads(
-                    requests, targets, lease, self._signer, signed.credentials, signed.region, _now(signed), USER_AGENT
-                )
+                written = write_heads(requests, targets, lease, self._signer, signed)
                 series = Series(
                     lease, written, requests, room, expected, self.settings.timeouts, self._state.names_answers
                 )
@@ -424,7 +285,7 @@ class Attempts:
 
     def _after_series(
         self, requests: Sequence[Request], series: Series, lease: Lease, scope: CancelScope
-    ) -> Response | Failed | None:
+    ) -> Result | None:
         """What came of the request after those that were answered; the connection is kept if it is clean."""
         exchange = series.exchange
         if series.cut:
@@ -441,80 +302,10 @@ class Attempts:
                 lease.keep(exchange.last_head)
             return None
         request = requests[len(series.responses)]
-        result = self._conclude(Call(request, self.settings.policy), Sending(exchange, request), lease, scope)
+        result = self.conclude(Call(request, self.settings.policy), Sending(exchange, request), lease, scope)
         if isinstance(result, Failed) and _is_stale(exchange) and (lease.reused or series.responses):
             result.unseen = True
         return result
-
-
-class Call:
-    """One request's way through its attempts."""
-
-    def __init__(self, request: Request, policy: RetryPolicy) -> None:
-        self.request = request
-        self.attempt = 0
-        self.uncertain = request.uncertain
-        self.taken = 0
-        self.corrected: dict[str, float] = {}
-        self.signed = NOT_SIGNED
-        self._deadline = policy.deadline
-        self._started = time.monotonic()
-
-    def took_before(self, failed: Failed) -> None:
-        """An attempt was made as one of a series."""
-        self._started -= failed.took
-        if failed.unseen:  # else it is counted as the first attempt
-            self.uncertain += failed.may_have_taken_effect
-
-    @property
-    def elapsed(self) -> float:
-        return time.monotonic() - self._started
-
-    @property
-    def left(self) -> float | None:
-        """Seconds to the caller's deadline; None without one."""
-        return None if self._deadline is None else max(0.0, self._deadline - self.elapsed)
-
-    def out_of_time(self) -> Failed:
-        error = TimeoutError(f"the deadline of {self._deadline:g} s has passed")
-        return Failed(retry.Failure.TIMEOUT, error, sent=True)
-
-
-def _run(exchange: Exchange, timeout: float | None, *, cancel: bool = True) -> bool:
-    """Hands the exchange to a driver, if none has it, and sleeps until it ends; an interrupt ends it first.
-
-    Returns:
-        False if `timeout` seconds were not enough; the exchange was cancelled then, if `cancel` says so.
-    """
-    try:
-        if exchange.submittable:
-            drivers().submit(exchange)
-        in_time = exchange.wait(timeout)
-    except BaseException:
-        exchange.end()
-        raise
-    if not in_time and cancel:
-        exchange.end()
-    return in_time
-
-
-def _run_followed(exchange: Exchange, call: Call, on_bytes: Callable[[int], None]) -> bool:
-    """Runs it like `_run`, to the call's deadline, and tells meanwhile how much of the body is there."""
-    pause, told = LONGEST_PAUSE, 0
-    while call.left is None or call.left > pause:
-        if _run(exchange, pause, cancel=False):
-            return True
-        there = exchange.body_received
-        if there > told:
-            on_bytes(there)
-        many, told = there - told > FEW_BYTES, there
-        pause = max(pause / 2, SHORTEST_PAUSE) if many else min(pause * 2, LONGEST_PAUSE)
-    return _run(exchange, call.left)
-
-
-def _now(signed: SignedWith) -> datetime | None:
-    """The store's time, where it has told that ours is wrong."""
-    return datetime.now(UTC) + timedelta(seconds=signed.clock_offset) if signed.clock_offset else None
 
 
 def _failed_before(error: TransportError, began: float) -> Failed:

@@ -113,6 +113,8 @@ class Failed:
         self.unseen = False
         # A 2xx that cannot be the store's own answer, and whether it had a body.
         self.unreadable = self.body = False
+        # It failed because its pooled connection was stale, and whether the request had gone out.
+        self.stale_connection = self.request_sent = False
         # Seconds that the attempt took, where it was one of a series.
         self.took = 0.0
 
@@ -200,6 +202,10 @@ class Failed:
         raised = error_class(text)
         raised.uncertain, raised.elapsed, raised.attempts = uncertain, elapsed, attempts
         return raised
+
+
+# How an attempt ended.
+Result = Response | Failed
 
 
 def described(headers: Mapping[str, str], body: bytes) -> str | None:

@@ -1,6 +1,6 @@
-"""Tells when a request lags so far behind its like that it is worth sending a second time, and how often.
+"""Decides when a request lags so far behind similar ones that a second attempt is worth its cost, and how often.
 
-It measures nothing and sends nothing: `service` tells it how long requests took, and asks. Any thread may call it.
+It measures nothing and sends nothing: `attempts` records how long requests took, `race` asks. Any thread may call it.
 """
 
 from __future__ import annotations
@@ -8,25 +8,25 @@ from __future__ import annotations
 import threading
 from collections import deque
 
-# Nothing is called late before this, in seconds (the CRT client's floor too), nor before so many of its like ended.
+# No request is late before this many seconds (the CRT client's floor too), nor before so many similar ones ended.
 LEAST_PATIENCE = 1.0
 LEAST_SAMPLES = 20
-# How many of the latest are kept of each kind, how often they are looked at, and how far beyond their P90 "far
-# behind" is.
+# How many of the latest times are kept of each kind, after how many new ones patience is computed again, and how many
+# times their P90 a request may take before it lags.
 SAMPLES = 128
 LOOK_EVERY = 10
-BEYOND = 2.0
-# Bytes of an answer that are on their way at most when it is cut short: what Linux's largest receive buffer takes.
+LAG_FACTOR = 2.0
+# Upper bound of the bytes in transit when a response is cut short: the size of Linux's largest receive buffer.
 MOST_UNREAD = 6 << 20
 
 
 class Pace:
-    """How long the latest requests took, by operation and size, and what sending twice has cost so far.
+    """How long the latest requests took, by operation and size, and what second attempts have cost so far.
 
-    A size of 0 stands for an answer of a size that nobody knows beforehand: it counts up to its first byte.
+    A size of 0 stands for a response of unknown size: it is timed up to its first byte.
 
     Args:
-        budget: bytes that may be sent or asked for twice, as a share of all bytes that were moved; 0 for never.
+        budget: bytes that may be transferred twice, as a share of all bytes transferred; 0 for never.
     """
 
     def __init__(self, budget: float) -> None:
@@ -37,7 +37,7 @@ class Pace:
         self._twice = 0.0
 
     def record(self, operation: str, size: int, seconds: float, moved: int) -> None:
-        """A request of so many payload bytes has ended well, or several on average, that moved `moved` in all."""
+        """Records a successful request of `size` payload bytes, or the average of several that moved `moved` in all."""
         if not self._budget:
             return
         with self._lock:
@@ -45,12 +45,12 @@ class Pace:
             self._kinds.setdefault((operation, size.bit_length()), _Kind()).record(seconds, moved)
 
     def patience(self, operation: str, size: int) -> float | None:
-        """Seconds after which such a request lags far behind its like; None where that is not known."""
+        """Seconds after which such a request lags far behind similar ones; None where that is not known."""
         kind = self._kinds.get((operation, size.bit_length()))
         return None if kind is None else kind.patience
 
     def may_send_twice(self, operation: str, size: int) -> bool:
-        """Takes what a second sending costs from the budget, if it has that."""
+        """Takes the cost of a second attempt from the budget, if the budget covers it."""
         with self._lock:
             cost = size or self._kinds[operation, 0].usual_size
             if self._twice + cost > self._budget * self._moved:
@@ -64,7 +64,7 @@ class _Kind:
 
     Attributes:
         patience: seconds after which one lags; None before enough have ended.
-        usual_size: bytes that a second answer of unknown size costs.
+        usual_size: bytes that a second response of unknown size costs.
     """
 
     def __init__(self) -> None:
@@ -81,5 +81,5 @@ class _Kind:
         if self._ended % LOOK_EVERY or self._ended < LEAST_SAMPLES:
             return
         ordered = sorted(self._seconds)
-        self.patience = max(LEAST_PATIENCE, BEYOND * ordered[len(ordered) * 9 // 10])
+        self.patience = max(LEAST_PATIENCE, LAG_FACTOR * ordered[len(ordered) * 9 // 10])
         self.usual_size = min(sum(self._sizes) / len(self._sizes), MOST_UNREAD)

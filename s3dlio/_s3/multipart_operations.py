@@ -134,7 +134,7 @@ def complete_upload(
         headers=headers,
         body=[xml.complete_document(parts)],
         error_in_body=True,
-        settled=published,
+        check_applied=published,
         doubt=doubt,
         uncertain=uncertain,
         upload_id=upload_id,
@@ -144,7 +144,7 @@ def complete_upload(
     except PreconditionFailedError as error:
         blame_earlier_attempt(error)
         raise
-    if response.status == 0:
+    if not response.was_received:
         return None
     result = parsed(request, response, xml.parse_complete)
     assert isinstance(result, xml.CompleteResult)  # an error would have been raised by the call

@@ -106,13 +106,13 @@ def put_object(
         return stored is not None
 
     request = _put_request(location, body, _put_headers(config), checksum)
-    request.settled, request.doubt, request.uncertain = there, doubt_of_put(checksum), uncertain
+    request.check_applied, request.doubt, request.uncertain = there, doubt_of_put(checksum), uncertain
     try:
         response = call_with_checksum(service, request, cancel, before)
     except PreconditionFailedError as error:
         blame_earlier_attempt(error)
         raise
-    return found[0] if response.status == 0 else stored_as_sent(service, request, response, checksum)
+    return stored_as_sent(service, request, response, checksum) if response.was_received else found[0]
 
 
 def put_objects(

@@ -1,4 +1,4 @@
-"""What goes into `service` and comes out of it: one request, its answer, and the flag that stops many at once.
+"""What goes into `service` and comes out of it: a request, its response, and the flag that stops many at once.
 
 Values and one flag; nothing here sends, signs or decides.
 """
@@ -15,8 +15,10 @@ from .._net.exchange import Exchange
 from ..errors import WriterClosedError
 from .get_response import Asked, Promise
 
-# Larger answers are not collected aside (`exchange` leaves them to Python).
+# Larger responses are not collected by the native loop (`exchange` leaves them to Python).
 MOST_COLLECTED = 16 << 20
+# The status of a response that did not arrive.
+_NOT_RECEIVED = 0
 
 
 class Cancelled(WriterClosedError):
@@ -107,13 +109,13 @@ class Request:
         on_head: given what the judged head of a GetObject's response promises, before its body is read, returns where
             the body goes: a writable view of that length, `FirstBytes`, something to append to where the length is
             not known, or None where the body is empty; called once per attempt.
-        on_bytes: told meanwhile how many bytes of a large body are in the place that `on_head` gave, by the thread that
-            waits for them; an attempt after the first begins anew.
+        on_bytes: called with the number of bytes of a large body that have arrived, by the thread that waits for them;
+            a retry starts from zero.
         into: a writable view for the body of a GetObject's response, where its destination is known beforehand.
-        error_in_body: the store may begin its answer with 200 before it knows the outcome.
-        settled: asked after a failed attempt where it, or one before it, may have taken effect: whether it is known to
-            have done so. The answer is then one of status 0.
-        doubt: tells why a 2xx cannot be the store's answer; its outcome is then unknown. None where it can be.
+        error_in_body: the store may begin its response with 200 before it knows the outcome.
+        check_applied: called after a failed attempt where it, or one before it, may have taken effect: whether it is
+            known to have done so. The response is then `Response.found_applied`.
+        doubt: returns why a 2xx cannot be the store's response, so that the outcome is unknown; None where it can be.
         uncertain: how many attempts of the same request, made before, may have taken effect.
     """
 
@@ -129,7 +131,7 @@ class Request:
     on_head: Callable[[Promise], Any] | None = None
     on_bytes: Callable[[int], None] | None = None
     error_in_body: bool = False
-    settled: Callable[[FailedAttempt], bool] | None = None
+    check_applied: Callable[[FailedAttempt], bool] | None = None
     doubt: Callable[[Response], str | None] | None = None
     uncertain: int = 0
     upload_id: str | None = None
@@ -141,14 +143,14 @@ class Request:
 
     @property
     def payload(self) -> int:
-        """Bytes of the body that goes out, or of the place for the one that comes back."""
+        """Bytes of the request's body, or of the destination for the response's."""
         return self.body_length or (0 if self.into is None else len(self.into))
 
     @property
     def may_be_sent_twice(self) -> bool:
-        """Whether a second sending does no harm: parts replace themselves by the same bytes, ranges are read only.
+        """Whether a second attempt does no harm: a part is replaced by the same bytes, a range is only read.
 
-        Where the place is not known beforehand (`on_head`), only until the head is there.
+        Where the destination is not known beforehand (`on_head`), only until the head has come.
         """
         if self.operation == "UploadPart" or self.on_head is not None:
             return True
@@ -157,7 +159,7 @@ class Request:
 
 @dataclass(slots=True)
 class Response:
-    """A 2xx answer, or status 0 for a request whose effect was found otherwise. `received` counts body bytes
+    """A 2xx response, or `found_applied`. `received` counts body bytes
     wherever they went; `uncertain` counts earlier attempts of the same request that may have taken effect,
     `sent_twice` that another sending of it was cut short, `promise` is what the judged head of a GetObject's response
     says, and `place` in which buffer, at which offset, the body lies, where the request named no destination."""
@@ -171,3 +173,13 @@ class Response:
     sent_twice: bool = False
     place: tuple[Any, int] | None = None
     promise: Promise | None = None
+
+    @classmethod
+    def found_applied(cls, attempts: int) -> Response:
+        """Stands for the response that did not arrive, where the request is known to have taken effect."""
+        return cls(_NOT_RECEIVED, {}, b"", 0, attempts, 1)
+
+    @property
+    def was_received(self) -> bool:
+        """False for `found_applied`: it has no status, headers or body."""
+        return self.status != _NOT_RECEIVED

@@ -1,23 +1,19 @@
 """Many small requests one after the other on one connection, without a return to Python between them.
 
-It builds their heads, has the native loop run them, gives bodies their place, and tells how far the series came. It
-never retries: what was not answered by a whole 2xx is its caller's business. Only `attempts` calls it.
+It has the native loop run them, gives bodies their destinations, and reports how far the series came. It never retries:
+the caller deals with a request whose response is not a complete 2xx. Only `attempts` calls it.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._net.addresses import Target
 from .._net.drivers import drivers
 from .._net.exchange import Exchange, Outcome, head_field
 from ..config import Timeouts
-from .credentials import Credentials
 from .requests import CancelScope, Request, Response
-from .signing import Signer
 
 if TYPE_CHECKING:
     from .._net.connections import Lease
@@ -65,53 +61,6 @@ class UsualHead(Mapping[str, str]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
-
-
-def heads(
-    requests: Sequence[Request],
-    targets: Sequence[Target],
-    lease: Lease,
-    signer: Signer,
-    credentials: Credentials | None,
-    region: str,
-    now: datetime | None,
-    user_agent: str,
-) -> list[bytes]:
-    """The heads of requests of one method, host and region that name the same headers, signed for one instant."""
-    first, target = requests[0], targets[0]
-    written = [_headers(request) for request in requests]
-    varying = [name for name in written[0] if len({one[name] for one in written}) > 1]
-    same = {"host": target.host_header, "user-agent": user_agent}
-    same.update((name, value) for name, value in written[0].items() if name not in varying)
-    alike = None
-    if credentials is not None:
-        alike = signer.alike(
-            method=first.method, host=target.host_header, headers=same, varying=varying, credentials=credentials,
-            region=region, now=now,
-        )  # fmt: skip
-        same = alike.fixed
-    prefix = ""
-    if lease.origin_form_absolute:
-        prefix = f"{target.origin.scheme}://{target.host_header}"
-        same = {**same, **lease.proxy_headers}
-    fixed = "".join(f"{name}: {value}\r\n" for name, value in same.items())
-    made = []
-    for one, where in zip(written, targets, strict=True):
-        values = [one[name] for name in varying]
-        path = f"{where.path}?{where.query_string}" if where.query_string else where.path
-        text = f"{first.method} {prefix}{path} HTTP/1.1\r\n{fixed}"
-        for name, value in zip(varying, values, strict=True):
-            text += f"{name}: {value}\r\n"
-        if alike is not None:
-            text += f"authorization: {alike.authorization(where.path, where.query_string, values)}\r\n"
-        made.append(f"{text}\r\n".encode("ascii"))
-    return made
-
-
-def _headers(request: Request) -> Mapping[str, str]:
-    if request.method != "PUT":
-        return request.headers
-    return {**request.headers, "content-length": str(request.body_length)}
 
 
 class Series:

@@ -20,11 +20,12 @@ from .._runtime.patches import refuse_patches
 from ..config import ClientSettings
 from ..errors import S3Error
 from . import retry, xml
-from .attempts import Attempts, Call
+from .attempts import Attempts
+from .call import Call
 from .checksums import ALGORITHMS, Algorithm
 from .credentials import CredentialSource
 from .endpoint_state import EndpointState, RetryQuota, refuses_checksum
-from .failures import Failed
+from .failures import Failed, Result
 from .requests import CancelScope, Request, Response
 from .series import Room
 from .shared_settings import SharedSettings
@@ -72,8 +73,6 @@ class Service:
         self._credentials.load()
         self._shared.check()
         _ = self._shared.retries
-        if self.settings.credentials != "anonymous":
-            self._signer.load()
         self._loaded = True
 
     @property
@@ -82,7 +81,7 @@ class Service:
         return self._attempts.endpoint
 
     def checksum_algorithm(self, wanted: str | None) -> Algorithm | None:
-        """The algorithm wanted, or the one that takes its place at this store; None for no checksum."""
+        """The algorithm wanted, or the one used instead at this store; None for no checksum."""
         name = self._state.algorithm_after(self._shared.checksum(wanted))
         return None if name is None else ALGORITHMS[name]
 
@@ -99,7 +98,7 @@ class Service:
 
     @property
     def now(self) -> datetime:
-        """The store's time, as far as it has told that ours is wrong."""
+        """The store's time, where its clock is known to differ from ours."""
         return datetime.now(UTC) + timedelta(seconds=self._state.clock_offset)
 
     def close(self) -> None:
@@ -107,14 +106,14 @@ class Service:
         self._connections.close()
 
     def call(self, request: Request, cancel: CancelScope | None = None, *, before: Failed | None = None) -> Response:
-        """The answer to `request`, with retries.
+        """The response to `request`, with retries.
 
         Args:
-            before: how an attempt ended that was made as one of a series.
+            before: the result of an attempt that was made as one of a series.
 
         Raises:
             S3Error: the store refused (a subclass says how).
-            TransportError, TimeoutError: no answer came within the attempts.
+            TransportError, TimeoutError: no attempt got a response.
             Cancelled: `cancel` was raised.
         """
         refuse_patches()
@@ -136,8 +135,8 @@ class Service:
                 return result
             call.uncertain += result.may_have_taken_effect
             pause = self._pause_before_next(call, result)
-            if call.uncertain and request.settled is not None and request.settled(result):
-                return Response(0, {}, b"", 0, call.attempt, True)
+            if call.uncertain and request.check_applied is not None and request.check_applied(result):
+                return Response.found_applied(call.attempt)
             if pause is None:
                 raise result.as_error(request, call.attempt, call.elapsed, call.uncertain) from result.error
             log.info("%s attempt %d: %s; again in %.2f s", request.operation, call.attempt, result, pause)
@@ -145,7 +144,7 @@ class Service:
 
     def call_series(
         self, requests: Sequence[Request], scope: CancelScope, room: Room, expected: int = 0
-    ) -> tuple[list[Response], Response | Failed | None]:
+    ) -> tuple[list[Response], Result | None]:
         """Sends small requests one after the other on one connection, without retries; see `Attempts.series`."""
         done, rest = self._attempts.series(requests, scope, room, expected)
         if done:

@@ -13,9 +13,9 @@ from peer import Behaviour, Peer, Rule, Turn
 
 import s3dlio
 from s3dlio import Client
-from s3dlio._s3.attempts import FOLLOWED
 from s3dlio._s3.get_response import WHOLE
 from s3dlio._s3.requests import Request
+from s3dlio._s3.running import FOLLOWED
 
 DATA = random.Random(31).randbytes(FOLLOWED + MIB + 123)
 URI, GET = "s3://b/k", "GetObject"

@@ -275,7 +275,6 @@ def test_a_child_forked_while_a_thread_signs_for_the_first_time_signs_at_once(pe
         + """
 from s3dlio._s3.credentials import Credentials
 from s3dlio._s3.signing import Signer
-Signer.load()
 sys.setswitchinterval(1e-6)
 
 def sign():

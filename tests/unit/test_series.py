@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,10 +16,9 @@ from s3dlio import ConfigurationError
 from s3dlio._net import http
 from s3dlio._net.connections import Lease
 from s3dlio._net.exchange import head_field, scan_head
-from s3dlio._s3 import series
-from s3dlio._s3.attempts import USER_AGENT
 from s3dlio._s3.credentials import Credentials
 from s3dlio._s3.failures import SignedWith
+from s3dlio._s3.request_heads import write_heads
 from s3dlio._s3.requests import Request
 from s3dlio._s3.series import UsualHead
 from s3dlio._s3.service import Service
@@ -150,9 +149,39 @@ def test_every_head_of_a_series_says_what_the_request_s_own_head_would(
         return  # no key that a store could have
     which = data.draw(st.integers(0, len(keys) - 1), "which")
     signed = SignedWith("eu-central-1", service._credentials.frozen(), 0.0)
-    alone = service._attempts._head(requests[which], signed, targets[which], lease)
-    made = series.heads(
-        requests, targets, lease, Signer(), signed.credentials, signed.region, instant_of(alone), USER_AGENT
-    )
+    alone = write_heads([requests[which]], [targets[which]], lease, Signer(), signed)[0]
+    made = write_heads(requests, targets, lease, Signer(), signed, instant_of(alone))
     assert len(made) == len(keys)
     assert lines_of(made[which]) == lines_of(alone)
+
+
+def test_heads_of_unsigned_requests_are_written_byte_for_byte() -> None:
+    service = service_with(None, "path")
+    requests = [
+        Request("PutObject", "PUT", "b", key, headers={"x-same": "s", "if-match": tag}, body=[b"x" * size])
+        for key, tag, size in [("one", "1", 3), ("two", "2", 0)]
+    ]
+    targets = [service.endpoint.target(one.bucket, one.key, one.query) for one in requests]
+    signed = SignedWith("r", None, 0.0)
+    fixed = "host: store.example:9000\r\nuser-agent: s3dlio\r\nx-same: s\r\n"
+    assert write_heads(requests, targets, lease_of(False), Signer(), signed) == [
+        f"PUT /b/one HTTP/1.1\r\n{fixed}if-match: 1\r\ncontent-length: 3\r\n\r\n".encode(),
+        f"PUT /b/two HTTP/1.1\r\n{fixed}if-match: 2\r\ncontent-length: 0\r\n\r\n".encode(),
+    ]
+    get = Request("GetObject", "GET", "b", "one", headers={"range": "bytes=0-1"})
+    proxied = "proxy-authorization: Basic eDp5\r\n\r\n"
+    assert write_heads([get], targets[:1], lease_of(True), Signer(), signed) == [
+        "GET http://store.example:9000/b/one HTTP/1.1\r\nhost: store.example:9000\r\nuser-agent: s3dlio\r\n"
+        f"range: bytes=0-1\r\n{proxied}".encode()
+    ]
+
+
+def test_a_request_is_dated_by_the_store_s_clock() -> None:
+    service = service_with(Credentials("id", "secret"), "path")
+    request = Request("GetObject", "GET", "b", "k")
+    target = service.endpoint.target("b", "k", ())
+    before = datetime.now(UTC)
+    signed = SignedWith("r", Credentials("id", "secret"), 3600.0)
+    dated = instant_of(write_heads([request], [target], lease_of(False), Signer(), signed)[0])
+    assert dated is not None
+    assert timedelta(seconds=3598) < dated - before < timedelta(hours=2)

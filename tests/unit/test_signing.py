@@ -133,10 +133,10 @@ def test_requests_that_are_alike_are_signed_as_botocore_signs_each(
     data: st.DataObject,
 ) -> None:
     same = {"Host": host, **headers}
-    alike = SHARED.alike(
+    prepared = SHARED.prepare(
         method="PUT", host=host, headers=same, varying=varying, credentials=credentials, region=region, now=now
     )
-    assert not set(alike.fixed) & {*varying, "authorization"}
+    assert not set(prepared.fixed) & {*varying, "authorization"}
     kept = {name: value for name, value in same.items() if name.lower() not in varying}
     for _ in range(data.draw(st.integers(1, 3))):
         path = f"/bucket/{encode_key(data.draw(KEYS | PERCENT))}"
@@ -144,14 +144,14 @@ def test_requests_that_are_alike_are_signed_as_botocore_signs_each(
         values = [data.draw(HEADER_VALUES | PERCENT) for _ in varying]
         sent = {**kept, **dict(zip(varying, values, strict=True))}
         theirs = signed_by_botocore("PUT", host, path, query_string, sent, credentials, region, now)
-        assert alike.authorization(path, query_string, values) == theirs
+        assert prepared.authorization(path, query_string, values) == theirs
 
 
 def test_a_header_that_varies_takes_the_place_of_one_of_that_name() -> None:
     arguments: dict[str, Any] = {"method": "PUT", "host": "h", "credentials": CREDENTIALS, "region": "r", "now": NOW}
-    alike = Signer().alike(headers={"Range": "bytes=0-1", "X-A": "old"}, varying=["x-a", "range"], **arguments)
+    prepared = Signer().prepare(headers={"Range": "bytes=0-1", "X-A": "old"}, varying=["x-a", "range"], **arguments)
     expected = sign(Signer(), path="/p", headers={"Range": "bytes=7-8", "X-A": "new"}, **arguments)
-    assert alike.authorization("/p", "", ["new", "bytes=7-8"]) == expected["authorization"]
+    assert prepared.authorization("/p", "", ["new", "bytes=7-8"]) == expected["authorization"]
 
 
 @pytest.mark.parametrize("path", ["/", "//", "/bucket//key", "/bucket/./a/../b", "/bucket/%2541"])
