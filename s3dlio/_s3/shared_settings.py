@@ -11,13 +11,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 from .._values.checks import parse_boolean
 from .._values.environment import environment_text
 from ..config import ClientSettings, DefaultChecksum, RetryPolicy
 from ..errors import ConfigurationError
+
+T = TypeVar("T")
+
+
+class _read_once(Generic[T]):
+    """A property that is computed once. `functools.cached_property` holds a lock before Python 3.12.
+
+    A child that was forked meanwhile would wait for that lock forever.
+    """
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self._compute = compute
+        self.__doc__ = compute.__doc__
+
+    @overload
+    def __get__(self, owner: None, kind: type) -> _read_once[T]: ...
+
+    @overload
+    def __get__(self, owner: object, kind: type) -> T: ...
+
+    def __get__(self, owner: object | None, kind: type) -> T | _read_once[T]:
+        if owner is None:
+            return self
+        value = owner.__dict__[self._compute.__name__] = self._compute(owner)
+        return value
 
 
 class SharedSettings:
@@ -32,7 +56,7 @@ class SharedSettings:
         self._given = given
         self._profile = profile
 
-    @cached_property
+    @_read_once
     def retries(self) -> RetryPolicy:
         """The policy given, or the default with as many attempts as AWS_MAX_ATTEMPTS says.
 
@@ -51,26 +75,26 @@ class SharedSettings:
             raise ConfigurationError(f"{source}={text!r} cannot be used: expected 1 to 100 attempts, {remedy}")
         return replace(self._given.policy, max_attempts=int(text))
 
-    @cached_property
+    @_read_once
     def use_fips(self) -> bool:
         """Whether only FIPS endpoints may be used."""
         return self._is_true("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint")
 
-    @cached_property
+    @_read_once
     def use_dualstack(self) -> bool:
         """Whether to use Amazon's endpoints for both IPv4 and IPv6."""
         return self._is_true("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint") or self._is_true(
             None, "use_dualstack_endpoint", in_s3=True
         )
 
-    @cached_property
+    @_read_once
     def use_global_host(self) -> bool:
         """Whether requests for us-east-1 go to ``s3.amazonaws.com``."""
         name, allowed = "us_east_1_regional_endpoint", ("regional", "legacy")
         told = self._choice("AWS_S3_US_EAST_1_REGIONAL_ENDPOINT", f"s3_{name}", allowed)
         return (told or self._choice(None, name, allowed, in_s3=True)) == "legacy"
 
-    @cached_property
+    @_read_once
     def addressing_style(self) -> str:
         """The style given; where that is ``auto``, the profile's."""
         if self._given.addressing_style != "auto":
@@ -96,11 +120,11 @@ class SharedSettings:
                     f"the profile's s3 {name} = true is not supported; set it to false ({instead})"
                 )
 
-    @cached_property
+    @_read_once
     def _no_checksums(self) -> bool:
         return self._only_when_required("AWS_REQUEST_CHECKSUM_CALCULATION", "request_checksum_calculation")
 
-    @cached_property
+    @_read_once
     def _no_verifying(self) -> bool:
         return self._only_when_required("AWS_RESPONSE_CHECKSUM_VALIDATION", "response_checksum_validation")
 

@@ -7,10 +7,12 @@ import dataclasses
 import pickle
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import s3dlio
 from s3dlio import ConfigurationError, MultipartUploadConfig, RetryPolicy
 from s3dlio._s3.shared_settings import SharedSettings
 from s3dlio._values.environment import VARIABLES, environment_fingerprint
@@ -169,3 +171,25 @@ def test_the_fingerprint_of_the_environment_has_every_variable_that_a_client_rea
             before = environment_fingerprint()
             monkeypatch.setenv(variable.name, "another")
             assert environment_fingerprint() != before, variable.name
+
+
+def test_no_module_holds_a_lock_of_functools_while_it_reads_a_setting() -> None:
+    """`cached_property` locks before Python 3.12, and a child forked meanwhile would wait for it forever."""
+    package = Path(s3dlio.__file__).parent
+    read = {path.name: path.read_text(encoding="utf-8") for path in package.rglob("*.py")}
+    assert len(read) > 50
+    assert [name for name, text in read.items() if re.search(r"import.*cached_property|@cached_property", text)] == []
+
+
+def test_a_setting_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    sections: list[int] = []
+
+    def section() -> dict[str, str]:
+        sections.append(1)
+        return {"use_fips_endpoint": "true"}
+
+    monkeypatch.delenv("AWS_USE_FIPS_ENDPOINT", raising=False)
+    shared = SharedSettings(ClientSettings(), section)
+    assert shared.use_fips
+    assert shared.use_fips
+    assert len(sections) == 1
