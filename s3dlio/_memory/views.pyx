@@ -26,7 +26,7 @@ cdef extern from *:
     /* Sizes of 5 TiB go through Py_ssize_t and size_t. */
     _Static_assert(sizeof(void *) >= 8, "s3dlio needs a 64-bit build of Python");
 
-    /* Whether a format of PEP 3118, as NumPy and ctypes extend it, holds an address: of an object (O), a pointer (&, P),
+    /* Whether a format of PEP 3118, as NumPy and ctypes extend it, holds an address: of an object (O), pointer (&, P),
        text (z and Z of ctypes; NumPy's Zf, Zd and Zg are complex numbers) or a function (X). Names of fields stand
        between colons. A lone "P" is accepted: `memoryview.cast` uses it for numbers. */
     static int holds_addresses(const char *format) {
