@@ -457,7 +457,7 @@ cdef class Buffer:
     def release(self):
         """Gives the memory back now. BufferError while exports live."""
         if self.exports:
-            raise BufferError(f"{self.exports} exports of this buffer are alive; let go of them first")
+            raise BufferError(f"{self.exports} exports of this buffer are alive; release them first")
         self._let_go()
 
     def __getbuffer__(self, Py_buffer* buffer, int flags):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from .._buffers import Buffer
 from .._values.limits import KIB
 from .pool import pool
-from .views import gather_copy
+from .views import copy_span
 
 # As much as one receive brings.
 FIRST_SIZE = 64 * KIB
@@ -37,7 +37,7 @@ class Collected:
         if end > size:
             self._resize(max(end, 2 * size, FIRST_SIZE))
         if data:
-            gather_copy(self._buffer, self.length, data, 0, len(data))
+            copy_span(self._buffer, self.length, data, 0, len(data))
             self.length = end
 
     def buffer(self, size: int | None = None) -> Buffer | None:
@@ -52,7 +52,7 @@ class Collected:
         old = self._buffer
         self._buffer = pool().acquire(size) if size else None
         if old is not None and self._buffer is not None:
-            gather_copy(self._buffer, 0, old, 0, self.length)
+            copy_span(self._buffer, 0, old, 0, self.length)
 
 
 class Bounded:

@@ -1,8 +1,8 @@
 # cython: language_level=3, cdivision=True
 """Flat views of the bytes of any exporter, and the copy between two of them.
 
-Nothing here owns memory beyond the buffer it holds, and no view is made of what its exporter calls addresses: outside
-this process they mean nothing. Callers are `pool`, `bytes_view` and the writer.
+Nothing here owns memory beyond the buffer it holds. A view of elements that are addresses is refused: outside this
+process they mean nothing. Callers are `pool`, `bytes_view` and the writer.
 """
 
 cimport cython
@@ -18,7 +18,7 @@ from cpython.buffer cimport (
 from libc.string cimport memmove
 
 cdef extern from "Python.h":
-    # With no exception type an int beyond the C range is clipped to it, so that a size check refuses it.
+    # Without an exception type, an int beyond the C range is clipped, so that a size check refuses it.
     Py_ssize_t _clipped "PyNumber_AsSsize_t"(object number, void* no_exception) except? -1
 
 cdef extern from *:
@@ -26,9 +26,9 @@ cdef extern from *:
     /* Sizes of 5 TiB go through Py_ssize_t and size_t. */
     _Static_assert(sizeof(void *) >= 8, "s3dlio needs a 64-bit build of Python");
 
-    /* Whether a format of PEP 3118, with what NumPy and ctypes made of it, holds an address: of an object (O), of
-       something else (&, P), of text (z, Z of ctypes; before f, d and g NumPy's Z is a complex number) or of a function
-       (X). Between colons are the names of fields. A lone "P" is what `memoryview.cast` makes numbers of. */
+    /* Whether a format of PEP 3118, as NumPy and ctypes extend it, holds an address: of an object (O), pointer (&, P),
+       text (z and Z of ctypes; NumPy's Zf, Zd and Zg are complex numbers) or a function (X). Names of fields stand
+       between colons. A lone "P" is accepted: `memoryview.cast` uses it for numbers. */
     static int holds_addresses(const char *format) {
         if (!format || (format[0] && !format[1])) return format && format[0] == 'O';
         for (const char *at = format; *at; at++) {
@@ -50,10 +50,10 @@ cdef char* BYTE_FORMAT = "B"
 
 
 class HoldsAddresses(TypeError):
-    """The elements of a buffer are addresses, or hold some."""
+    """The elements of a buffer are addresses or contain addresses."""
 
 
-def gather_copy(destination, offset, source, source_offset, length):
+def copy_span(destination, offset, source, source_offset, length):
     """Copies `length` bytes between two C-contiguous buffers of any format, with the GIL released.
 
     Raises:
@@ -72,7 +72,7 @@ def gather_copy(destination, offset, source, source_offset, length):
             _check_span("destination", to_offset, count, to.len)
             _check_span("source", from_offset, count, origin.len)
             if count:  # the address of an empty buffer may be NULL
-                with nogil:  # both may be the same memory, so the spans may overlap
+                with nogil:  # the spans may overlap
                     memmove(<char*>to.buf + to_offset, <char*>origin.buf + from_offset, count)
         finally:
             PyBuffer_Release(&origin)
@@ -86,31 +86,31 @@ cdef int _check_span(str name, Py_ssize_t offset, Py_ssize_t length, Py_ssize_t 
     return 0
 
 
-@cython.no_gc_clear  # the held buffer has to be released, not cleared, or its exporter stays locked
+@cython.no_gc_clear  # the held buffer must be released, not cleared, or its exporter stays locked
 cdef class FlatView:
     """Read-only bytes [offset, offset + length) of any C-contiguous buffer, whatever its format and shape.
 
     Args:
-        source: the exporter; its buffer is held until the last export of this view is gone.
+        source: the exporter; its buffer is held until the last export of this view is released.
         offset: first byte.
         length: number of bytes; None for the rest.
-        readonly: False passes writability on where the source has it.
+        readonly: False makes the view writable if the source is.
 
     Raises:
-        HoldsAddresses: the source's elements are addresses, or hold some.
+        HoldsAddresses: the source's elements are addresses or contain addresses.
         ValueError: the range lies outside the source, or the view was released.
         BufferError: `release` while an export lives.
     """
 
     cdef Py_buffer _held           # keeps the source's memory alive and in place
     cdef bint _holds
-    cdef readonly object source    # what slices are cut from, so that they do not depend on this view
+    cdef readonly object source    # slices are cut from it, so that they do not depend on this view
     cdef readonly Py_ssize_t offset
     cdef char* _start
     cdef Py_ssize_t _length
     cdef Py_ssize_t _exports
     cdef bint _readonly
-    # Exports of one view at a time share these; they live as long as the view does.
+    # Shared by all exports; an export keeps the view alive.
     cdef Py_ssize_t _shape[1]
     cdef Py_ssize_t _strides[1]
 
@@ -119,7 +119,7 @@ cdef class FlatView:
         try:
             PyObject_GetBuffer(source, &self._held, flags | PyBUF_FORMAT)
         except (ValueError, BufferError):
-            # NumPy has no format for a datetime64 and others; then the dtype says what is in it.
+            # NumPy has no format for datetime64 and some others; their dtype says what they hold.
             held = getattr(getattr(source, "dtype", None), "hasobject", None)
             if held:
                 raise HoldsAddresses(f"elements of {source.dtype!r} hold addresses") from None
@@ -130,7 +130,7 @@ cdef class FlatView:
         if holds_addresses(self._held.format):
             raise HoldsAddresses(f"elements of the format {self._held.format.decode()!r} hold addresses")
         cdef Py_ssize_t first = _clipped(offset, NULL)
-        # An offset outside makes no rest; the check names it.
+        # An offset outside the source leaves no bytes; the check below reports it.
         cdef Py_ssize_t count = max(self._held.len - max(first, 0), 0) if length is None else _clipped(length, NULL)
         _check_span("source", first, count, self._held.len)
         self.source = source
@@ -142,7 +142,7 @@ cdef class FlatView:
         self._strides[0] = 1
 
     def __dealloc__(self):
-        # Exports hold a reference to this view, so none is left here.
+        # Exports hold a reference to this view, so none is left.
         if self._holds:
             PyBuffer_Release(&self._held)
 
@@ -172,11 +172,11 @@ cdef class FlatView:
         self._exports -= 1
 
     def release(self):
-        """Lets go of the source; the view is unusable afterwards."""
+        """Releases the source; the view is unusable afterwards."""
         if not self._holds:
             return
         if self._exports:
-            raise BufferError(f"{self._exports} exports of this view are alive; let go of them first")
+            raise BufferError(f"{self._exports} exports of this view are alive; release them first")
         self._holds = False
         self.source = None
         PyBuffer_Release(&self._held)

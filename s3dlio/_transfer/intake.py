@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from .._buffers import page_round
 from .._memory.pool import PLAIN_TYPES, pool
-from .._memory.views import gather_copy
+from .._memory.views import copy_span
 from ..config import KIB, MAX_PARTS, MultipartUploadConfig
 from .assembler import Assembler, Owner, Segment
 from .open_buffer import OpenBuffer
@@ -111,7 +111,7 @@ class Intake:
     def _fill(self, source: memoryview, offset: int, length: int) -> Owner:
         owner = self.open_buffer.owner
         assert owner is not None
-        gather_copy(owner.view, self.open_buffer.used, source, offset, length)
+        copy_span(owner.view, self.open_buffer.used, source, offset, length)
         self.open_buffer.advance(length)
         return owner
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from s3dlio._buffers import PAGE_SIZE, BufferPool, page_round
-from s3dlio._memory.views import FlatView, gather_copy
+from s3dlio._memory.views import FlatView, copy_span
 from s3dlio._runtime.machine_memory import available_memory
 
 MIB = 1 << 20
@@ -148,7 +148,7 @@ def test_a_read_only_buffer_refuses_writers(pool: BufferPool) -> None:
     buffer.set_readonly()
     assert memoryview(buffer).readonly
     with pytest.raises(BufferError):
-        gather_copy(buffer, 0, b"x", 0, 1)
+        copy_span(buffer, 0, b"x", 0, 1)
 
 
 @pytest.mark.parametrize(
@@ -156,12 +156,12 @@ def test_a_read_only_buffer_refuses_writers(pool: BufferPool) -> None:
 )
 def test_copies_outside_their_buffers_are_refused(offset: int, source_offset: int, length: int) -> None:
     with pytest.raises(ValueError, match="outside"):
-        gather_copy(bytearray(8), offset, bytes(8), source_offset, length)
+        copy_span(bytearray(8), offset, bytes(8), source_offset, length)
 
 
 def test_copies_take_any_format() -> None:
     target = np.zeros(4, dtype=np.float64)
-    gather_copy(target, 8, array.array("d", [1.0, 2.0]), 0, 16)
+    copy_span(target, 8, array.array("d", [1.0, 2.0]), 0, 16)
     assert target.tolist() == [0.0, 1.0, 2.0, 0.0]
 
 
@@ -265,7 +265,7 @@ def test_sizes_beyond_the_range_of_c_are_refused_by_name(pool: BufferPool, size:
 def test_spans_beyond_the_range_of_c_are_refused(far: int) -> None:
     for offset, source_offset, length in ((far, 0, 1), (0, far, 1), (0, 0, far), (far, far, far), (1, 1, far)):
         with pytest.raises(ValueError, match="outside"):
-            gather_copy(bytearray(8), offset, bytes(8), source_offset, length)
+            copy_span(bytearray(8), offset, bytes(8), source_offset, length)
     with pytest.raises(ValueError, match="outside"):
         FlatView(bytes(8), far)
     with pytest.raises(ValueError, match="outside"):
@@ -275,14 +275,14 @@ def test_spans_beyond_the_range_of_c_are_refused(far: int) -> None:
 def test_a_copy_within_one_buffer_may_overlap() -> None:
     data = bytearray(range(200)) * 50
     expected = data[:1] + data[:-1]
-    gather_copy(data, 1, data, 0, len(data) - 1)
+    copy_span(data, 1, data, 0, len(data) - 1)
     assert data == expected
 
 
 def test_a_copy_of_nothing_is_allowed_at_both_ends() -> None:
     data = bytearray(b"abc")
-    gather_copy(data, 3, b"", 0, 0)
-    gather_copy(bytearray(), 0, data, 3, 0)
+    copy_span(data, 3, b"", 0, 0)
+    copy_span(bytearray(), 0, data, 3, 0)
     assert data == b"abc"
 
 
@@ -292,14 +292,14 @@ def test_dtypes_that_memoryviews_cannot_cast_are_bytes_here(dtype: Any) -> None:
     typed = np.frombuffer(content, dtype)
     assert bytes(memoryview(FlatView(typed))) == content
     target = bytearray(len(content))
-    gather_copy(target, 0, typed, 0, len(target))
+    copy_span(target, 0, typed, 0, len(target))
     assert target == content
 
 
 def test_memory_that_is_not_contiguous_is_refused() -> None:
     every_other = np.arange(10, dtype=np.uint8)[::2]
     with pytest.raises((ValueError, BufferError), match="contiguous"):
-        gather_copy(bytearray(5), 0, every_other, 0, 5)
+        copy_span(bytearray(5), 0, every_other, 0, 5)
     with pytest.raises((ValueError, BufferError), match="contiguous"):
         FlatView(every_other)
 
