@@ -231,7 +231,7 @@ class Batch:
         return self._record(first, last, done)
 
     def _record(self, first: int, last: int, done: list[Any]) -> int:
-        """Takes over what came of the objects from `first` on, and empties `done`, which an error's frames may hold."""
+        """Stores the results of the objects from `first` on, and empties `done`: the frames of an error may hold it."""
         for index, result in enumerate(done, first):
             if isinstance(result, BaseException):
                 if not (self._keep_errors and isinstance(result, Exception)):
@@ -257,7 +257,7 @@ class Batch:
 
     @contextlib.contextmanager
     def _own_scope(self) -> Iterator[CancelScope]:
-        """With errors kept a failing object cancels its own requests only; the end of the call cancels all."""
+        """With `keep_errors` a failing object cancels its own requests only; the end of the call cancels all."""
         if not self._keep_errors:
             yield self._scope
             return
@@ -283,16 +283,16 @@ class Gets:
         self._locations = locations
         self._settings = settings
         self._verify = verify
-        # Bytes of the object that came last: what the next one is thought to have.
+        # Size of the latest object, in bytes: the guess for the next one.
         self._usual = 0
-        # From so many bytes on an object goes alone, in ranges; None for never.
+        # An object of at least this many bytes is downloaded alone, in ranges; None for never.
         self._alone_from: int | None = None
         if settings.range_optimization:
             self._alone_from = max(settings.range_threshold, (settings.chunk_size or FIRST_PART) + 1)
-        # What goes alone finds no room among others.
-        self._shared_place = SHARED_BUFFER if self._alone_from is None else min(SHARED_BUFFER, self._alone_from - 1)
-        # Shared places with room left, each with where that begins; a list's ends are atomic.
-        self._open: list[tuple[Any, int]] = []
+        # A shared buffer has no room for an object that is downloaded alone.
+        self._shared_buffer = SHARED_BUFFER if self._alone_from is None else min(SHARED_BUFFER, self._alone_from - 1)
+        # Shared buffers with room left, each with the offset of that room; append and pop are atomic.
+        self._open_buffers: list[tuple[Any, int]] = []
         if verify:
             load()
 
@@ -317,34 +317,34 @@ class Gets:
             if responses[-1].place is not None:
                 buffer, offset = responses[-1].place
                 self._keep_open(buffer, offset + responses[-1].received)
-        # Nothing shows that one which ended with its connection is whole: it goes alone, where that is looked into.
+        # A body that ended with its connection may be cut short: that object goes alone, where this is checked.
         if isinstance(rest, Response) and rest.promise is not None and rest.promise.delimited:
             responses.append(rest)
         views = [self._view_or_error(index, response) for index, response in enumerate(responses, first)]
         return views, rest if isinstance(rest, Failed) else None
 
     def _room(self, length: int, remaining: int) -> tuple[Any, int]:
-        """Memory for the next body, and where that is small for those after it, if they are like it.
+        """Memory for the next body. For a small body there is room for those after it, too, if they have its size.
 
         Raises:
-            GoesAlone: it is to come in parallel ranges.
+            GoesAlone: the object is to be downloaded in parallel ranges.
         """
         if self._alone_from is not None and length >= self._alone_from:
             raise GoesAlone
         if length > SMALL_BODY:
             return pool().acquire(length), 0
-        while self._open:
+        while self._open_buffers:
             try:
-                buffer, start = self._open.pop()
-            except IndexError:  # another worker was faster
+                buffer, start = self._open_buffers.pop()
+            except IndexError:  # another worker took it
                 break
             if buffer.size - start >= length:
                 return buffer, start
-        return pool().acquire(max(length, min(self._shared_place, remaining * _aligned(length)))), 0
+        return pool().acquire(max(length, min(self._shared_buffer, remaining * _aligned(length)))), 0
 
     def _keep_open(self, buffer: Any, used: int) -> None:
         if buffer.size - _aligned(used) >= max(self._usual, BODY_ALIGNMENT):
-            self._open.append((buffer, _aligned(used)))
+            self._open_buffers.append((buffer, _aligned(used)))
 
     def _view_or_error(self, index: int, response: Response | Exception) -> BytesView | Exception:
         if isinstance(response, Exception):
@@ -380,7 +380,7 @@ class Gets:
 
 
 class GoesAlone(Exception):
-    """An object is too large for a series."""
+    """The object is too large for a series."""
 
 
 def _of_one_bucket(locations: Sequence[Location], first: int, most: int) -> int:
@@ -392,7 +392,7 @@ class Puts:
     """Uploads of whole objects.
 
     Args:
-        put_large: stores an object that is more than one part.
+        put_large: stores an object of more than one part.
     """
 
     def __init__(
@@ -433,7 +433,7 @@ class Puts:
         ]
         stored, failed = object_operations.put_objects(self._service, objects, self._config, scope)
         if failed is not None and self._service.without_algorithm(algorithm, failed):
-            failed = None  # it says nothing about the algorithm that comes next
+            failed = None  # this failure says nothing about the algorithm that is used next
         infos: list[Any] = []
         for index, one, (_, _, checksum) in zip(range(first, last), stored, objects, strict=False):
             if isinstance(one, Failed):
@@ -443,7 +443,7 @@ class Puts:
         return infos, failed
 
     def _outcome_alone(self, index: int, before: Failed, scope: CancelScope) -> UploadInfo | Exception:
-        """Goes on with an object whose answer in a series could not be read."""
+        """Retries an object whose response in a series could not be read."""
         try:
             return self.run_alone(index, before, scope)
         except Exception as error:

@@ -1,8 +1,8 @@
-"""How many workers a batch of objects has, and how many objects each takes at a time. It starts and measures nothing.
+"""Decides how many workers a batch of objects has, and how many objects each takes at a time.
 
-A worker costs a thread and a connection, half a millisecond or more, and where the interpreter is the limit further
-workers only shorten each other's series. So a batch begins with one. What an object waits for its response shows how
-many would help. Only `batch` uses it, under its lock.
+A worker costs a thread and a connection, half a millisecond or more. Where the interpreter is the limit, more workers
+only shorten each other's series. So a batch begins with one worker, and the time that objects wait for their responses
+shows how many would help. This module starts nothing and measures nothing. Only `batch` calls it, with its lock held.
 """
 
 from __future__ import annotations
@@ -12,29 +12,31 @@ import math
 # Requests of one series: the longer, the fewer returns to Python, and the longer the last one waits. Measured with GETs
 # of 4 KiB on two busy cores, in CPU us an object: 224 one by one, 61 by eights, 34 by 32, 29 by 64 and by 128.
 MOST_IN_SERIES = 64
-# One object shows whether the store is far away, 16 in a row what each of them waits.
+# With each series that ends, the next may be longer by this factor: one object shows whether the store is far, and the
+# next 16 show how long each waits.
 SERIES_GROWTH = 16
-# Seconds that a series should take at least: at the end workers share what is left, down to series of this length.
+# Seconds that a series should take at least, when the workers share the last objects.
 SHORTEST_SERIES = 1e-3
 # A worker takes half its share of what is left, so that all end at about the same time; or all of it, up to this many.
 LAST_SHARE = 4
-# The wait of an object in a series shorter than this is mostly that of waking up, or of making the connection.
+# In a series shorter than this most of the wait is for a thread to wake up, or for the connection.
 LEAST_SAMPLE = 8
-# Seconds of waiting for one object that tell of a far store, or of a large object, even in a short series.
+# An object that waits this many seconds is large, or its store is far away, even if the series is short.
 FAR = 1e-3
-# Python's own seconds for an object of a long series: while one worker waits that long, another one can work.
+# CPU seconds of Python for one object of a long series: while one worker waits this long, another one can run.
 PYTHON_SECONDS = 25e-6
-# So many workers keep the interpreter busy.
+# This many workers keep the interpreter busy.
 FEW_WORKERS = 8
-# More than a few are started only where each object waits longer than this for each worker that there is: what workers
-# wait for each other is less. Where objects come faster than SECONDS_A_WORKER, the interpreter limits, and they leave.
+# More are started only if objects wait longer than this times the number of workers; a shorter wait may be for the
+# other workers.
 LEAST_WAIT_A_WORKER = 100e-6
+# If objects take less than this times the number of workers, the interpreter is the limit, and workers leave.
 SECONDS_A_WORKER = 35e-6
-# Seconds of work that a further worker must find, twenty times what it costs to start it.
+# Seconds of work that must be left for each worker: twenty times what it costs to start one.
 WORTH_STARTING = 10e-3
-# A short series multiplies the workers by this at most: it may have met a slow start of something.
+# A short series multiplies the workers by this at most: its one wait may be an accident.
 MOST_GROWTH = 4
-# Seconds until workers are counted again although none has reported, at first and at most.
+# Seconds after which `delayed` is called if no worker has finished a series: at first, and at most.
 FIRST_LOOK, LONGEST_LOOK = 2e-3, 64e-3
 
 
@@ -72,7 +74,7 @@ class Ramp:
 
         Args:
             seconds: that they took.
-            waited: how many of those the worker's thread did not run.
+            waited: seconds of those during which the worker's thread did not run.
             left: objects that no worker has taken yet.
         """
         seconds, waited = seconds / count, waited / count
