@@ -1,4 +1,4 @@
-"""An S3 server in a process of its own: moto, corrected where it answers wrongly about checksums.
+"""An S3 server in a process of its own: moto, with its handling of checksums corrected.
 
 Run it as ``python tests/embedded_server.py``: it prints its URL and serves on loopback until its standard
 input closes, so that it never outlives whoever started it. The tests and ``make demo`` use it.
