@@ -20,8 +20,9 @@ from ._s3.default import ClientLike, service_of
 from ._s3.listings import list_parts
 from ._transfer.assembler import Owner
 from ._transfer.intake import SMALLEST_SEGMENT, Intake
+from ._transfer.lifecycle import State
 from ._transfer.resumed import Resumed
-from ._transfer.upload import State, Upload
+from ._transfer.upload import Upload
 from .config import MAX_OBJECT_SIZE, MIN_PART_SIZE, MultipartUploadConfig, check_integer
 from .errors import ConfigurationError, ReservationError, WriterClosedError
 from .options import Buffer, UploadOptions, checks_names

@@ -14,8 +14,9 @@ from .._memory.pool import PLAIN_TYPES, pool
 from .._memory.views import gather_copy
 from ..config import KIB, MAX_PARTS, MultipartUploadConfig
 from .assembler import Assembler, Owner, Segment
+from .lifecycle import State
 from .open_buffer import OpenBuffer
-from .upload import State, Upload
+from .upload import Upload
 
 # Below this a segment of its own (one iovec, one owner) costs more than copying the bytes does.
 SMALLEST_SEGMENT = 64 * KIB
