@@ -21,7 +21,8 @@ log = logging.getLogger("s3dlio")
 
 
 # Called with a SystemExit, KeyboardInterrupt or the like that the callback raised: ends the transfer with it and
-# returns whether the transfer raises it. Passed to each call, because storing it would make a cycle that keeps payload alive.
+# returns whether the transfer raises it. Passed to each call: storing it would make a cycle that
+# keeps payload alive.
 End = Callable[[BaseException], bool]
 
 
