@@ -186,7 +186,7 @@ class Intake:
         if self.assembler.pinned() > self.assembler.part_size:
             self.pack(self.assembler.where(lambda owner: not owner.open_buffer), None)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Releases all memory; called after the upload has ended."""
         for segment in self.assembler.clear():
             self._upload.drop(segment.owner)
