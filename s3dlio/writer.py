@@ -1,7 +1,7 @@
 """`MultipartUploadWriter`: what a caller holds while an object is written.
 
-The writer owns the turn of the calls and the open reservation. What the calls bring becomes segments in
-`intake`; everything that outlives a call (parts in flight, endings) belongs to `upload`.
+The writer owns the open reservation. `calls` runs one call at a time, `intake` turns data into segments, and whatever
+outlives a call (parts in flight, endings) belongs to `upload`.
 """
 
 import contextlib
@@ -15,13 +15,14 @@ from typing import ParamSpec, Self, TypeVar, Unpack
 from ._memory.pool import flat_view
 from ._net.addresses import Location, check_location, parse_uri
 from ._runtime import workers
-from ._runtime.waiting import Turn
 from ._s3.default import ClientLike, service_of
 from ._s3.listings import list_parts
 from ._transfer.assembler import Owner
+from ._transfer.calls import Calls
 from ._transfer.intake import SMALLEST_SEGMENT, Intake
+from ._transfer.lifecycle import State
 from ._transfer.resumed import Resumed
-from ._transfer.upload import State, Upload
+from ._transfer.upload import Upload
 from ._values.checks import check_integer
 from .config import MAX_OBJECT_SIZE, MIN_PART_SIZE, MultipartUploadConfig
 from .errors import ConfigurationError, ReservationError, WriterClosedError
@@ -94,12 +95,12 @@ class MultipartUploadWriter:
         config = MultipartUploadConfig(**options)
         location = check_location(bucket, key)
         self._config = config
-        self._turn = Turn()
         self._reservation: _Reservation | None = None
         self._flush_unjoined = False
         self._info: UploadInfo | None = None
         self._upload = Upload(service_of(client), location, config, progress, _caller())
         self._intake = Intake(self._upload, config)
+        self._calls = Calls(self._intake.open_buffer)
 
     @classmethod
     @checks_names(UploadOptions, MultipartUploadConfig)
@@ -334,7 +335,7 @@ class MultipartUploadWriter:
         """
         self._serve(self._flush)
         self._state.join_reports()
-        self._state.check_open()  # the callback may have ended it
+        self._state.check_open()  # the callback may have ended the upload
 
     def _flush(self) -> None:
         self._refuse_reservation("flush")
@@ -346,7 +347,7 @@ class MultipartUploadWriter:
         self._join_open_part()
 
     def _send_open_part(self) -> None:
-        """Sends the open part as it is; it must be stored before anything else has its number."""
+        """Sends the open part as it is; it must be stored before another part takes its number."""
         self._flush_unjoined = True
         self._intake.flushed = self._intake.assembler.waiting
         self._state.submit([self._intake.assembler.finish()], keep=True)
@@ -368,15 +369,15 @@ class MultipartUploadWriter:
         """
         self._state.check_process()
         try:
-            info = self._take_turn(self._close)
+            info = self._calls.run(self._close)
         except Exception:
-            self._let_go_if_ended()
+            self._release_if_ended()
             self._state.join_ending()
             raise
         except BaseException:  # an interrupt does not wait for the store
-            self._let_go_if_ended()
+            self._release_if_ended()
             raise
-        self._let_go_if_ended()
+        self._release_if_ended()
         self._state.join_reports()
         return info
 
@@ -423,7 +424,7 @@ class MultipartUploadWriter:
         if upload is not None and upload.state is State.OPEN and os.getpid() == upload.pid:
             workers.reap(upload)
 
-    # ------------------------------------------------------------------------------------------- the way
+    # ------------------------------------------------------------------------------------------ serving
 
     def _serve(self, call: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
         """Calls `call` in the caller's turn, on an open writer."""
@@ -431,7 +432,7 @@ class MultipartUploadWriter:
         def served() -> R:
             self._state.check_open()
             self._intake.settle()
-            if self._flush_unjoined:  # of an interrupted call: its short part must not meet its successor
+            if self._flush_unjoined:  # by an interrupted call: stored before the next of its number
                 self._join_open_part()
             try:
                 return call(*arguments, **named)
@@ -441,46 +442,35 @@ class MultipartUploadWriter:
 
         self._state.check_process()
         try:
-            return self._take_turn(served)
+            return self._calls.run(served)
         finally:
-            self._let_go_if_ended()
+            self._release_if_ended()
 
-    def _take_turn(self, call: Callable[[], R]) -> R:
-        if self._turn.mine:
-            raise ReservationError(
-                "a signal handler called a writer that its own thread is at work on; let it raise, or call abort()"
-            )
-        self._intake.open_buffer.enter()
-        try:
-            return self._turn.run(call)
-        finally:
-            self._intake.open_buffer.leave()
+    def _release_if_ended(self) -> None:
+        """Returns the writer's memory to the pool once the upload has ended and no call is running.
 
-    def _let_go_if_ended(self) -> None:
-        """After the last call on an upload that has ended, what the writer still holds goes back to the pool.
-
-        Whoever ends a call, or the upload, looks here afterwards; where another call has the turn, that one will. One
-        that takes it meanwhile finds the upload ended, and is not waited for long.
+        Every call, and every ending of the upload, calls this last. If another call has the turn, that one releases
+        the memory. A call that takes the turn just now finds the upload ended and is short.
         """
-        if self._state.ended and not self._turn.taken:
-            self._turn.run(self._let_go)
+        if self._state.ended:
+            self._calls.run_if_free(self._release)
 
-    def _let_go(self) -> None:
-        self._intake.let_go()
+    def _release(self) -> None:
+        self._intake.release()
         reservation, self._reservation = self._reservation, None
         if reservation is not None:
             self._state.drop(reservation.owner)
 
     def _abort_after(self, cause: BaseException | None) -> None:
-        """Aborts without masking the error on its way, nor holding up an interrupt.
+        """Aborts without masking the error being raised and without delaying an interrupt.
 
-        What has failed was aborted then, or is to stay.
+        An upload that has failed was aborted then, or stays on the store.
         """
         try:
             self._state.check_process()
             if self._state.state is State.FAILED and isinstance(cause, Exception):
                 self._state.join_ending()
-                self._let_go_if_ended()
+                self._release_if_ended()
             elif isinstance(cause, Exception):
                 self._abort(explicit=False)
             else:
@@ -490,21 +480,21 @@ class MultipartUploadWriter:
 
     def _abort(self, *, explicit: bool) -> None:
         self._state.check_process()
-        if self._turn.mine and self._state.state is State.COMPLETING:
+        if self._calls.mine and self._state.state is State.COMPLETING:
             raise WriterClosedError(f"the upload of {self._state.uri} is being published; abort() ended close()")
         try:
             self._state.abort(explicit=explicit)
         finally:
-            self._let_go_if_ended()
+            self._release_if_ended()
 
     def _abandon(self) -> None:
-        """Gives the object up at once: no byte of a part goes out any more; the store is told by a worker."""
+        """Gives the object up at once: parts stop now, and a worker aborts on the store."""
         self._state.check_process()
         self._state.abandon()
-        self._let_go_if_ended()
+        self._release_if_ended()
 
     def _join(self, timeout: float) -> None:
-        """Returns when no part is on its way any more, or `timeout` seconds have passed."""
+        """Waits until no part is in flight, at most `timeout` seconds."""
         self._state.join_workers(timeout)
 
     def _refuse_reservation(self, call: str) -> None:
@@ -517,7 +507,7 @@ class MultipartUploadWriter:
         upload, intake = self._state, self._intake
         if self._info is not None:
             return self._info
-        if upload.published is None:  # else an interrupt came together with the store's answer
+        if upload.published is None:  # else an interrupt arrived after the response
             upload.check_open()
             intake.settle()
             self._refuse_reservation("close")

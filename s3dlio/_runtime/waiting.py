@@ -1,8 +1,8 @@
-"""Waiting that no interrupt can break: the turn of a writer's calls, and waiting for what a lock guards to change.
+"""Waiting that survives interrupts: the turn of a writer's calls, and waiting for a change under a lock.
 
-Ctrl-C, or a signal handler that raises, may strike between any two steps of Python code, never within a `with` over a
-lock of the standard library: that takes and lets go of it in C. So nothing here is held but by such a `with`. A
-`threading.Condition` gives its lock up and takes it again in Python. Callers are `writer` and what waits for threads.
+Ctrl-C, or a signal handler that raises, may strike between any two steps of Python code, but not while `with` takes or
+releases a lock of the standard library, which happens in C. So every lock here is held by such a `with`. A
+`threading.Condition` does not qualify: it releases and retakes its lock in Python.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from typing import Any, ParamSpec, TypeVar
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Seconds after which a waiting thread looks again: an interrupt may have kept it from being told.
+# Seconds after which a waiting thread checks again: an interrupt may have prevented its notification.
 LOOK_AGAIN = 0.1
 
 
 class Turn:
-    """Lets threads in one at a time, in the order of their arrival.
+    """Lets threads in one at a time, in order of arrival.
 
-    Exclusion never depends on the order: where a waiting call is interrupted, those behind it may overtake those before
-    it, and nobody waits for a call that has gone.
+    Exclusion does not depend on the order. If a waiting call is interrupted, calls behind it may overtake calls before
+    it, and none waits for the interrupted one.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # Tells whether this very thread has the turn, as a signal handler has to know.
+        # Shows whether this thread has the turn; a signal handler must know.
         self._own = threading.RLock()
         self._line = threading.Lock()
-        # Of the call that came last: held until it has had its turn or has gone.
+        # The lock of the latest call, held until its turn is over or it was interrupted.
         self._last = threading.Lock()
 
     @property
@@ -58,10 +58,10 @@ class Turn:
 
 
 class Changed:
-    """Threads that wait until what `lock` guards has changed.
+    """Lets threads wait for a change of the state that `lock` guards.
 
     Args:
-        lock: held while what it guards is looked at; never while somebody waits.
+        lock: held while the state is checked, never while a thread waits.
     """
 
     def __init__(self, lock: Any) -> None:
@@ -69,18 +69,18 @@ class Changed:
         self._waiting: list[Any] = []
 
     def notify_all(self) -> None:
-        """Wakes all who wait. Call with the lock held."""
+        """Wakes all waiting threads. Call with the lock held."""
         waiting, self._waiting = self._waiting, []
         for bell in waiting:
             bell.release()
 
     def wait_for(self, holds: Callable[[], object], until: float | None = None) -> bool:
-        """Returns, interruptibly, when `holds()`, which is called with the lock held. Call without the lock.
+        """Waits, interruptibly, until `holds()` is true. Call without the lock; `holds` is called with it.
 
-        What has to be done in the same moment is done by `holds` itself.
+        Work that must happen together with the check is done by `holds` itself.
 
         Args:
-            until: when to give up all the same, by `time.monotonic`; None for never.
+            until: when to give up, by `time.monotonic`; None for never.
 
         Returns:
             Whether it holds.

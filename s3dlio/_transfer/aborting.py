@@ -1,6 +1,6 @@
-"""Aborts one multipart upload on the store: once, whoever asks, and again for as long as parts arrive late.
+"""Aborts one multipart upload on the store: once, however many threads ask, and again while late parts arrive.
 
-It never stops a part in flight: `upload`, which calls it, has done so.
+It does not stop parts in flight; its caller, `lifecycle`, has done so.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..errors import NotFoundError, S3Error
 
 log = logging.getLogger("s3dlio")
 
-# After an abort a cancelled part may still be stored by the server; this bounds how long that is looked for.
+# The server may store a cancelled part after the abort. These bound how long we look for one.
 ABORT_CHECKS = 5
 ABORT_CHECK_PAUSE = 0.2
 
@@ -28,7 +28,7 @@ class Aborting:
 
     Args:
         lock: the upload's.
-        changed: what waits for it.
+        changed: wakes the threads that wait for the lock's state.
     """
 
     def __init__(self, service: Service, location: Location, lock: Any, changed: Changed) -> None:
@@ -40,11 +40,11 @@ class Aborting:
         self._done = False
 
     def run(self, upload_id: Callable[[], str | None], cancelled: Callable[[], bool]) -> None:
-        """Returns when the upload has been aborted, by this call or another, or there is none.
+        """Returns when the upload has been aborted, by this call or another, or if there is none.
 
         Args:
-            upload_id: asked, with the lock held, once nobody else is at it.
-            cancelled: whether a part was cut short, which the store may take late.
+            upload_id: called with the lock held, once no other thread is aborting.
+            cancelled: whether a part was cut short; the store may still take it.
         """
         chosen: str | None = None
 
@@ -75,7 +75,7 @@ class Aborting:
                 listings.upload_exists(self._service, self._location, upload_id)
             except NotFoundError:
                 return
-            except S3Error as error:  # it does not say: the upload is aborted again
+            except S3Error as error:  # unknown: abort again
                 log.info("the parts of %s cannot be listed: %s", format_uri(*self._location), error)
             time.sleep(ABORT_CHECK_PAUSE)
             multipart_operations.abort_upload(self._service, self._location, upload_id)

@@ -1,7 +1,7 @@
-"""The account of payload memory that one writer keeps alive, and waiting until more of it may be taken.
+"""Counts the payload memory that one writer keeps alive, and waits until more may be taken.
 
-It counts and waits, and never allocates: `intake` charges it before memory is taken, and segments discharge it as they
-are done. An `upload` is one.
+It never allocates. `intake` takes from the account before it allocates; finished segments give back. An upload's
+`Lifecycle` is an account.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ class Account:
     """Bytes in use, within the bound of `most` parts.
 
     Attributes:
-        lock: guards everything; reentrant, for a signal handler that aborts.
-        changed: what waits for it.
-        account: bytes that are kept alive.
+        lock: guards the whole upload. Reentrant, because a signal handler may abort.
+        changed: wakes the threads that wait for a change under the lock.
+        account: bytes that the writer keeps alive.
     """
 
     def __init__(self, most: int) -> None:
@@ -29,12 +29,12 @@ class Account:
         self._most = most
 
     def check_open(self) -> None:
-        """Raises where nothing more may be taken. Called with the lock held."""
+        """Raises if no more memory may be taken. Called with the lock held."""
         raise NotImplementedError
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is on its way that will make room. Called with the lock held."""
+        """Whether nothing in flight will make room. Called with the lock held."""
         raise NotImplementedError
 
     def take(self, more: int, part_size: int, pack_waiting: Callable[[], None] | None) -> None:
@@ -64,17 +64,18 @@ class Account:
                 pack_waiting = None
                 self.changed.wait_for(decided)
         except BaseException:
-            if taken:  # an interrupt came together with the room
+            if taken:  # an interrupt arrived after the bytes were counted
                 self.refund(more)
             raise
 
     def refund(self, amount: int) -> None:
+        """Gives `amount` bytes back that were taken but not used."""
         with self.lock:
             self.account -= amount
             self.changed.notify_all()
 
     def drop(self, owner: Owner, uses: int = 1) -> None:
-        """Ends `uses` uses of an owner; at zero its memory is let go of."""
+        """Ends `uses` uses of an owner; at zero its memory is released."""
         with self.lock:
             self._drop(owner, uses)
             self.changed.notify_all()

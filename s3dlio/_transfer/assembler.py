@@ -1,7 +1,7 @@
-"""Cuts what a writer was given into parts: segments in, parts out, whatever the sizes of the calls were.
+"""Cuts what a writer was given into parts: segments in, parts out, whatever the sizes of the calls.
 
-Pure logic, without locks, threads or I/O; `upload` calls it. It never moves a byte
-and never waits; packing is decided here and done by its caller.
+Pure logic without locks, threads or I/O, called by `intake`. It never moves a byte and never waits; it decides what to
+pack, and its caller packs.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ PARTS_PER_GROWTH = 1_000
 
 
 class Owner:
-    """Memory that waiting or travelling segments lie in, and what keeping it costs.
+    """Memory that holds waiting segments or segments in flight, and what keeping it costs.
 
     Attributes:
-        view: the memory as a flat memoryview of bytes; dropped when the last segment is done.
-        pinned: bytes that stay resident for as long as the owner is held.
-        borrowed: it belongs to the caller (a `write` without a copy).
-        open_buffer: it is the writer's own buffer, into which waiting bytes are packed.
-        uses: segments, and callers, that hold it; the account lets go of it at zero.
+        view: the memory as a flat memoryview of bytes; None once the last segment is done.
+        pinned: bytes that stay resident while the owner is held.
+        borrowed: whether the memory belongs to the caller (a `write` without a copy).
+        open_buffer: whether it is the writer's own buffer, into which waiting bytes are packed.
+        uses: segments and callers that hold it; the account releases it at zero.
         waiting: bytes of it in the open part, counted by the assembler.
     """
 
@@ -63,7 +63,7 @@ class Part:
 
 
 def part_length(number: int, part_size: int, grow: bool) -> int:
-    """Bytes of part `number` (from 1): doubles every 1,000 parts, to 5 GiB at the most.
+    """Bytes of part `number` (from 1): doubles every 1,000 parts, up to 5 GiB.
 
     The default of 16 MiB reaches 5 TiB in part 8,280 or so; the first 1,000 parts keep `part_size`.
     """
@@ -89,18 +89,18 @@ class Assembler:
         self.waiting = 0
 
     def start_after(self, parts: int) -> None:
-        """Begins with the part behind the first `parts`, which are complete already."""
+        """Starts at the part after the first `parts`, which are already complete."""
         self.number = parts + 1
         self.offset = sum(part_length(number, self._part_size, self._grow) for number in range(1, parts + 1))
 
     @property
     def part_size(self) -> int:
-        """Bytes of the part that is open now."""
+        """Size in bytes of the open part when it is full."""
         return part_length(self.number, self._part_size, self._grow)
 
     @property
     def room(self) -> int:
-        """Bytes that the open part still takes; 0 when it is full and held back."""
+        """Bytes that still fit into the open part; 0 when it is full and held back."""
         return self.part_size - self.waiting
 
     @property
@@ -108,7 +108,7 @@ class Assembler:
         return tuple(self._segments)
 
     def add(self, owner: Owner, offset: int, length: int) -> Iterator[Part]:
-        """Appends bytes and yields the parts that they complete. Each segment adds one use to its owner."""
+        """Appends bytes and yields the parts that they complete. Each new segment adds one use to its owner."""
         while length:
             if self.room == 0:
                 yield self._cut()
@@ -124,14 +124,14 @@ class Assembler:
                 yield self._cut()
 
     def finish(self) -> Part:
-        """The open part, whatever its length; the assembler keeps it, for a flush may have followers."""
+        """The open part, whatever its length. The assembler keeps its segments, because more may follow a flush."""
         return Part(self.number, self.offset, self.waiting, tuple(self._segments))
 
     def oversized(self) -> list[int]:
-        """Where the segment that came last stands, if its owner pins more than twice what waits in it; else nothing.
+        """The index of the last segment if its owner pins more than twice what waits in it; else an empty list.
 
-        Only what came last can be one: of all others as much waits as when they came. A look at each of them at each
-        call would cost the more the larger a part is.
+        Only the last segment can newly be oversized: for the others nothing has changed since they were added. Checking
+        all of them at each call would cost more the larger a part is.
         """
         last = self._segments[-1].owner if self._segments else None
         if last is None or last.open_buffer or last.pinned <= 2 * last.waiting:
@@ -139,18 +139,18 @@ class Assembler:
         return [len(self._segments) - 1]
 
     def where(self, chosen: Callable[[Owner], bool]) -> list[int]:
-        """Where the segments of the owners that are `chosen` stand."""
+        """The indices of the segments whose owner is `chosen`."""
         return [index for index, segment in enumerate(self._segments) if chosen(segment.owner)]
 
     def segment(self, index: int) -> Segment:
         return self._segments[index]
 
     def pinned(self) -> int:
-        """Bytes that waiting segments keep alive beside the open buffer."""
+        """Bytes that waiting segments keep alive, without the open buffer."""
         return self._pinned
 
     def replace(self, index: int, new: list[Segment]) -> None:
-        """Puts `new`, which hold the same bytes elsewhere, in the place of a segment; the caller counts the uses."""
+        """Replaces a segment by `new`, which hold the same bytes elsewhere; the caller counts the uses."""
         old = self._segments[index]
         self._count(old.owner, -old.length)
         for segment in new:
@@ -161,7 +161,7 @@ class Assembler:
             self._segments[index : index + 1] = new
 
     def clear(self) -> list[Segment]:
-        """Forgets what waits and returns it; the caller counts the uses down."""
+        """Removes and returns all waiting segments; the caller counts the uses down."""
         segments, self._segments = self._segments, []
         self._count_none(segments)
         return segments
@@ -186,7 +186,7 @@ class Assembler:
         return part
 
     def _count(self, owner: Owner, length: int) -> None:
-        """Counts bytes of an owner that come into the open part, or leave it."""
+        """Counts bytes of an owner that enter or leave the open part."""
         before, owner.waiting = owner.waiting, owner.waiting + length
         if not owner.open_buffer:
             self._pinned += owner.pinned * (bool(owner.waiting) - bool(before))

@@ -1,7 +1,7 @@
 """Publishes one multipart upload, and makes sure that what the store has is what was sent.
 
-A Complete of unknown outcome is asked about before it is sent again: while the store lists the upload, it has not
-happened. What an answer leaves out is unknown; only what it tells, and tells otherwise, fails an upload. Called by
+After a Complete of unknown outcome the store is asked before a retry: while it lists the upload, the Complete has not
+happened. What a response leaves out is unknown; only a value that differs from ours fails an upload. Called by
 `upload` once all parts are stored; it keeps no state of its own.
 """
 
@@ -66,7 +66,7 @@ class Completion:
         self._resumed = resumed
         self._total = sum(part.length for part in parts.values())
         self._checksum = self._combined()
-        # What the requests name: less than we know, where the store refuses to be told it.
+        # What the requests contain. Less than we know if the store refuses to accept it.
         self._sends_checksum, self._sends_part_checksums = kind_known, True
         self._uncertain = 0
         self._found: Stored | None = None
@@ -75,7 +75,7 @@ class Completion:
         """Completes the upload; the checksum of what it returns is that of the bytes sent.
 
         Raises:
-            S3Error, TransportError: the store refused, or no answer came.
+            S3Error, TransportError: the store refused, or no response came.
             ChecksumMismatchError: the store has something else than what was sent.
         """
         if any(part.etag is None for part in self._parts.values()) and not self._take_listed_etags():
@@ -95,7 +95,7 @@ class Completion:
                     raise
 
     def _put_right(self, error: S3Error, done: set[str]) -> bool:
-        """Whether the next Complete may be taken: each cause of a refusal is put right once."""
+        """Whether another Complete may succeed: each cause of a refusal is corrected once."""
         if error.code == "InvalidPart" and "etags" not in done:
             done.add("etags")
             return self._take_listed_etags(refused=True)
@@ -112,7 +112,7 @@ class Completion:
         return True
 
     def _in_order(self) -> Iterator[tuple[int, StoredPart]]:
-        """Number and part, without a second table of up to 10,000 of them."""
+        """Yields number and part, without a second table of up to 10,000 parts."""
         return ((number, self._parts[number]) for number in sorted(self._parts))
 
     def _complete(self) -> Stored:
@@ -120,14 +120,14 @@ class Completion:
             CompletedPart(number, part.etag or "", self._told(part) if self._sends_part_checksums else None)
             for number, part in self._in_order()
         )
-        answer = multipart_operations.complete_upload(
+        response = multipart_operations.complete_upload(
             self._service, self._location, self._upload_id, listed, self._config,
             self._checksum if self._sends_checksum else None, self._total, self._published, self._uncertain,
         )  # fmt: skip
-        if answer is None:
+        if response is None:
             assert self._found is not None
             return self._found._replace(checksum=None if self._checksum is None else self._checksum.value)
-        return self._judged(*answer)
+        return self._judged(*response)
 
     def _combined(self) -> Checksum | None:
         if self._algorithm is None:
@@ -143,8 +143,8 @@ class Completion:
     # --------------------------------------------------------------------------------- a Complete of unknown outcome
 
     def _published(self, failed: FailedAttempt) -> bool:
-        """Whether a Complete of unknown outcome has published the object: the upload is no more, and the object that is
-        there is what was sent. Equal bytes alone prove nothing, for they may be an older object's."""
+        """Whether a Complete of unknown outcome has published the object: the upload has ended, and the stored object
+        is what was sent. Equal bytes alone prove nothing: they may be an older object's."""
         if not self._has_ended(failed):
             return False
         try:
@@ -167,7 +167,7 @@ class Completion:
         return ours
 
     def _has_ended(self, failed: FailedAttempt) -> bool:
-        """Whether the store has the upload no more, and does not only fail to say so."""
+        """Whether the store says that the upload has ended; a request that fails for another reason says nothing."""
         try:
             listings.upload_exists(self._service, self._location, self._upload_id)
         except NotFoundError as error:
@@ -180,7 +180,7 @@ class Completion:
         return failed.code == "NoSuchUpload"
 
     def _expected_etag(self) -> str | None:
-        """What S3 calls an object of these parts: the MD5 of their MD5s, and their number."""
+        """The ETag that S3 gives an object of these parts: the MD5 of their MD5s and their number."""
         tags = [parse_entity_tag(part.etag) for _, part in self._in_order()]
         try:
             digests = b"".join(bytes.fromhex("" if tag is None else tag.opaque) for tag in tags)
@@ -191,11 +191,11 @@ class Completion:
     # ------------------------------------------------------------------------------------------------- parts' ETags
 
     def _take_listed_etags(self, refused: bool = False) -> bool:
-        """Adopts the ETags that the store lists, where sizes and checksums of all parts are ours.
+        """Adopts the ETags that the store lists, if the sizes and checksums of all parts are ours.
 
         Args:
-            refused: the ETags that we have were refused, so that a weak one, which a proxy may have made of the
-                store's, is sent as a strong one.
+            refused: whether the store refused our ETags. A weak ETag, which a proxy may have made of the store's, is
+                then sent as a strong one.
         """
         try:
             listing = listings.list_parts(self._service, self._location, self._upload_id)
@@ -222,11 +222,11 @@ class Completion:
     # ------------------------------------------------------------------------------------------- what was published
 
     def _judged(self, stored: Stored, result: CompleteResult) -> Stored:
-        """What was published, compared with what was sent as far as the store tells it; a HEAD tells what its answer to
-        Complete left out.
+        """Compares what was published with what was sent, as far as the store reports it. A HEAD asks for what the
+        response to Complete left out.
 
         Raises:
-            ChecksumMismatchError: it tells another size or checksum.
+            ChecksumMismatchError: the store reports another size or checksum.
         """
         algorithm = self._algorithm
         told = None if algorithm is None else algorithm.told(result.checksums.get(algorithm.xml))
@@ -250,9 +250,9 @@ class Completion:
         return stored._replace(checksum=told, confirmed=True)
 
     def _sent_as(self, told: str | None) -> Checksum | None:
-        """What was sent, by a checksum of the kind that the store tells; None where the two cannot be compared.
+        """Our checksum, of the kind that the store reports; None if the two cannot be compared.
 
-        Some stores report a composite one where one of the whole object was asked for.
+        Some stores report a composite checksum although a full-object one was requested.
         """
         algorithm = self._algorithm
         if told is None or algorithm is None or ("-" in told) is algorithm.composite:
@@ -264,7 +264,7 @@ class Completion:
         return Checksum(other, other.of_parts(known))
 
     def _looked_at(self, stored: Stored) -> tuple[Stored, str | None]:
-        """What a HEAD adds to the answer to Complete, and the checksum that it tells."""
+        """What a HEAD adds to the response to Complete, and the checksum that it reports."""
         try:
             headers = object_operations.head_object(self._service, self._location, version_id=stored.version_id)
         except S3dlioError as error:
@@ -273,7 +273,7 @@ class Completion:
         etag = parse_entity_tag(headers.get("etag"))
         named = stored.etag is not None and etag is not None and stored.version_id is None
         if named and str(stored.etag).removeprefix("W/") != str(etag).removeprefix("W/"):
-            return stored, None  # another writer has replaced it meanwhile
+            return stored, None  # another writer has replaced the object
         size = get_response.content_length(headers)
         if size is not None and size != self._total:
             raise ChecksumMismatchError(

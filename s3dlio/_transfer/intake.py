@@ -1,7 +1,7 @@
-"""Turns what the calls of one writer bring into segments, and hands over the parts they complete.
+"""Turns the data of a writer's calls into segments, and hands over the parts that they complete.
 
-It owns the open buffer and what waits for the next part, and keeps the packing rule: waiting bytes never
-pin more than twice their size. Called by the writer, one call at a time; it must never run beside itself.
+It owns the open buffer and the bytes that wait for the next part, and keeps the packing rule: waiting bytes never pin
+more than twice their size. Called by the writer, one call at a time; two calls must never run at once.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from .._memory.pool import PLAIN_TYPES, pool
 from .._memory.views import copy_span
 from ..config import KIB, MAX_PARTS, MultipartUploadConfig
 from .assembler import Assembler, Owner, Segment
+from .lifecycle import State
 from .open_buffer import OpenBuffer
-from .upload import State, Upload
+from .upload import Upload
 
-# Below this a segment of its own (one iovec, one owner) costs more than copying the bytes does.
+# Below this size a segment of its own (one iovec, one owner) costs more than copying the bytes.
 SMALLEST_SEGMENT = 64 * KIB
 
 
 class Intake:
-    """The bytes that a writer was given and that no part has taken yet.
+    """The bytes that a writer accepted and that are in no part yet.
 
     Attributes:
         assembler: cuts parts.
@@ -38,7 +39,7 @@ class Intake:
         self.flushed = 0
 
     def start_after(self, parts: int) -> None:
-        """Goes on behind the first `parts` parts, which the store has in full."""
+        """Continues after the first `parts` parts, which the store has in full."""
         self.assembler.start_after(parts)
         self.open_buffer.written = self.assembler.offset
 
@@ -58,7 +59,7 @@ class Intake:
     def acquire(self, size: int, pack: Callable[[], None] | None, *, open_buffer: bool = False) -> Owner:
         """Pooled memory of `size` bytes, charged to the account; the caller holds one use of it.
 
-        `pack` is called when nothing in flight can make room; None does not wait at all.
+        `pack` is called when nothing in flight can make room; with None there is no wait.
         """
         pinned = page_round(size)
         self._upload.take(pinned, self.assembler.part_size, pack)
@@ -72,7 +73,7 @@ class Intake:
         return owner
 
     def hand_over(self, owner: Owner, length: int) -> None:
-        """Committed or borrowed bytes become segments, or are packed where a segment would cost more."""
+        """Makes committed or borrowed bytes segments, or copies them if that costs less than a segment."""
         assert owner.view is not None
         if length < SMALLEST_SEGMENT:
             self.copy_in(owner.view[:length])
@@ -99,7 +100,7 @@ class Intake:
                 room = self.assembler.room or self.assembler.part_size
                 length = min(len(view) - done, buffer.size - buffer.used, room)
                 owner = self._fill(view, done, length)
-                done += length  # taken, whatever an interrupt does to what follows
+                done += length  # counted as taken before an interrupt can strike
                 self._add(owner, buffer.used - length, length)
         except BaseException as error:
             if done:
@@ -159,11 +160,11 @@ class Intake:
             self._upload.submit(parts)
 
     def pack(self, indices: list[int], pack: Callable[[], None] | None = lambda: None) -> None:
-        """Copies the waiting segments that stand there into the open buffer and lets their owners go.
+        """Copies the waiting segments at `indices` into the open buffer and releases their owners.
 
         It may wait for parts in flight, but never packs again in order to pack.
         """
-        more = 0  # segments than there were
+        more = 0  # segments than at the start
         for index in indices:
             segment = self.assembler.segment(index + more)
             source, packed, done = segment.view, [], 0
@@ -181,19 +182,19 @@ class Intake:
             self._upload.drop(segment.owner)
 
     def pack_everything(self) -> None:
-        """Nothing in flight can make room: pack what waits if it pins more than the open buffer would."""
+        """Packs what waits if it pins more than the open buffer would. Called when nothing in flight can make room."""
         if self.assembler.pinned() > self.assembler.part_size:
             self.pack(self.assembler.where(lambda owner: not owner.open_buffer), None)
 
-    def let_go(self) -> None:
-        """Nothing of this is needed any more: the memory goes back."""
+    def release(self) -> None:
+        """Releases all memory; called after the upload has ended."""
         for segment in self.assembler.clear():
             self._upload.drop(segment.owner)
         self._drop_open_buffer()
 
     @contextlib.contextmanager
     def failing_on_error(self) -> Iterator[None]:
-        """After bytes were taken, an exception leaves the object incomplete: the upload has failed."""
+        """Fails the upload on an exception: bytes were taken, so the object would be incomplete."""
         try:
             yield
         except BaseException as error:

@@ -1,6 +1,6 @@
 """Plans the ranges of a download: how an object is cut, and how many requests are in flight.
 
-Pure: numbers in, numbers out. `download` asks.
+Pure functions of numbers, called by `download`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from ..config import MIB
 
 
 class Range(NamedTuple):
-    """`length` bytes from `offset` on."""
+    """`length` bytes starting at `offset`."""
 
     offset: int
     length: int
@@ -23,9 +23,9 @@ class _Automatic(NamedTuple):
     concurrency: int
 
 
-# By size of what is downloaded, in bytes: the first row whose `below` is larger counts. From 16 MiB on the
-# smallest size of each row has one range for every request in flight. Chunks above 8 MiB no longer lower the
-# cost per byte, those below 1 MiB are all round trips.
+# By download size in bytes: the first row with a larger `below` applies. From 16 MiB on, the smallest size of each
+# row has one range per request in flight. Chunks above 8 MiB do not lower the cost per byte any further; below 1 MiB
+# the round trips dominate.
 AUTOMATIC = (
     _Automatic(16 * MIB, 1 * MIB, 8),
     _Automatic(64 * MIB, 2 * MIB, 8),
@@ -35,12 +35,12 @@ AUTOMATIC = (
 
 
 def plan_ranges(size: int, *, chunk: int, start: int = 0) -> list[Range]:
-    """Ranges of `chunk` bytes, the last one shorter, that cover [start, size) in order and without overlap.
+    """Ranges of `chunk` bytes, the last one possibly shorter, that cover [start, size) in order without overlap.
 
     Args:
-        size: where the last range ends, in bytes.
+        size: end of the last range, in bytes.
         chunk: bytes of one range, at least 1.
-        start: where the first range begins; nothing is planned from `size` on.
+        start: start of the first range; there are no ranges if it is `size` or more.
 
     Raises:
         ValueError: a number is negative, or `chunk` is 0.
@@ -51,12 +51,12 @@ def plan_ranges(size: int, *, chunk: int, start: int = 0) -> list[Range]:
 
 
 def auto_chunk(size: int) -> int:
-    """Bytes of one range when nobody chose: 1 to 8 MiB, by the size of the download in bytes."""
+    """Default size of one range, 1 to 8 MiB, for a download of `size` bytes."""
     return _automatic(size).chunk
 
 
 def auto_concurrency(size: int) -> int:
-    """Ranges in flight when nobody chose: 8 to 32, by the size of the download in bytes."""
+    """Default number of ranges in flight, 8 to 32, for a download of `size` bytes."""
     return _automatic(size).concurrency
 
 

@@ -1,7 +1,7 @@
-"""Progress events on their way to the caller's callback: one at a time, in order, on a worker of their own.
+"""Delivers progress events to the caller's callback: one at a time, in order, on a worker thread of their own.
 
-The callback may be slow, may call anything on its writer, and may raise: no lock is held meanwhile, and no part or
-range waits for it. Callers are `upload` and `download`, which return only when what they told has been delivered.
+The callback may be slow, may call anything on its writer, and may raise: no lock is held while it runs, and no part or
+range waits for it. Callers are `upload`, `download` and `batch`, which return only when their events are delivered.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from ..progress import Progress, ProgressEvent
 log = logging.getLogger("s3dlio")
 
 
-# Called with a SystemExit, KeyboardInterrupt or the like that the callback raised: ends the transfer by it, and tells
-# whether the transfer raises it. Given with each call: reports that held their transfer would be a cycle with payload.
+# Called with a SystemExit, KeyboardInterrupt or the like that the callback raised: ends the transfer with it and
+# returns whether the transfer raises it. Passed to each call: storing it would make a cycle that
+# keeps payload alive.
 End = Callable[[BaseException], bool]
 
 
@@ -29,8 +30,8 @@ class Reports:
     """The events of one transfer.
 
     Args:
-        lock: the transfer's, so that an event is told in the very moment of what it tells.
-        callback: the caller's; None where nobody asked for reports.
+        lock: the transfer's, so that an event is added together with the change it reports.
+        callback: the caller's; None for no reports.
     """
 
     def __init__(self, lock: Any, callback: Progress | None) -> None:
@@ -40,17 +41,17 @@ class Reports:
         self._callback = callback
         self._changed = Changed(lock)
         self._events: deque[ProgressEvent] = deque()
-        # The thread that delivers; set by that thread itself.
+        # Ident of the delivering thread, which sets it itself.
         self._deliverer: int | None = None
         self._raised: BaseException | None = None
 
     def add(self, event: ProgressEvent) -> None:
-        """Puts an event behind those before it, for `deliver`. Call with the lock held."""
+        """Appends an event for `deliver`. Call with the lock held."""
         if self._callback is not None:
             self._events.append(event)
 
     def deliver(self, end: End) -> bool:
-        """Has a worker deliver what was added; False where none can be had, and it waits. Call without the lock."""
+        """Starts a worker that delivers what was added; False if no thread can be started. Call without the lock."""
         with self._lock:
             if not self._events or self._deliverer is not None:
                 return True
@@ -61,27 +62,27 @@ class Reports:
         return True
 
     def join(self, end: End) -> None:
-        """Returns, interruptibly, when all that was added has been delivered; at once where the callback itself calls.
+        """Waits, interruptibly, until all added events are delivered; returns at once if the callback itself calls.
 
         Raises:
-            BaseException: what the callback raised too late for the transfer to raise it, once.
+            BaseException: raised by the callback too late for the transfer to raise it. Raised once.
         """
         if self._callback is None or self._deliverer == threading.get_ident():
             return
-        if not self.deliver(end):  # it may also be that an interrupt has kept somebody from it
+        if not self.deliver(end):  # or an interrupt kept an earlier call from starting it
             self._deliver(end)
         self._changed.wait_for(lambda: not self._events and self._deliverer is None)
         if self._raised is not None:
             raise self._taken_error()
 
     def _taken_error(self) -> BaseException:
-        """The error, which nothing here may hold once it is raised: its frames hold this."""
+        """Removes and returns the error: keeping it here would make a reference cycle with its frames."""
         error, self._raised = self._raised, None
         assert error is not None
         return error
 
     def drop(self) -> None:
-        """No further event is delivered. Call with the lock held."""
+        """Discards the events not delivered yet. Call with the lock held."""
         self._events.clear()
         self._changed.notify_all()
 
@@ -93,7 +94,7 @@ class Reports:
         try:
             while (event := self._next()) is not None:
                 self._call(event)
-        except BaseException as error:  # the callback's, or an interrupt where no thread was to be had
+        except BaseException as error:  # from the callback, or an interrupt if this is the caller's thread
             log.warning("a progress callback ended its transfer by %s", type(error).__name__)
             try:
                 if not end(without_traceback(error)):
@@ -104,7 +105,7 @@ class Reports:
                     self.drop()
 
     def _next(self) -> ProgressEvent | None:
-        """The next event; where there is none, the thread delivers no more."""
+        """The next event; without one, this thread stops being the deliverer."""
         with self._lock:
             if self._events:
                 return self._events.popleft()

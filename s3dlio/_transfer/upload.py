@@ -1,55 +1,38 @@
-"""The state of one upload, shared by its writer and its workers: account, parts in flight, endings.
+"""One upload's parts in flight: they are queued, sent by workers, counted, and published.
 
-One lock guards it; decisions are taken under the lock and acted on outside it. Workers hold this
-object and never the writer, so that a dropped writer is noticed. It never copies payload.
+One lock guards the upload; decisions are taken under the lock and acted on outside it. Workers hold this object and
+never the writer, so that a dropped writer is noticed. It never copies payload; `lifecycle` ends it.
 """
 
 from __future__ import annotations
 
-import enum
 import logging
-import os
 import threading
-import time
-import warnings
 from collections import deque
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from .._net.addresses import Location, format_uri
+from .._net.addresses import Location
 from .._runtime import workers
-from .._runtime.kept_errors import KeptError
 from .._s3 import multipart_operations, object_operations
 from .._s3.checksums import Algorithm, Checksum, load
 from .._s3.endpoint_state import refuses_checksum
-from .._s3.requests import Cancelled, CancelScope
+from .._s3.requests import Cancelled
 from .._s3.responses import Stored
 from .._s3.service import Service
 from .._s3.xml import ListedPart
 from ..config import MultipartUploadConfig
-from ..errors import ChecksumMismatchError, ForkedError, S3dlioError, S3Error, WriterClosedError
+from ..errors import ChecksumMismatchError, S3dlioError, S3Error
 from ..progress import Progress, ProgressEvent
-from .aborting import Aborting
-from .account import Account
 from .assembler import Part
 from .completion import Completion, StoredPart
-from .reports import Reports
+from .lifecycle import Lifecycle, State
 from .resumed import Resumed
 
 log = logging.getLogger("s3dlio")
 
 
-class State(enum.Enum):
-    """OPEN -> COMPLETING -> CLOSED, or OPEN | COMPLETING -> FAILED, or OPEN -> ABORTED."""
-
-    OPEN = "open"
-    COMPLETING = "completing"
-    CLOSED = "closed"
-    FAILED = "failed"
-    ABORTED = "aborted"
-
-
-class Upload(Account):
+class Upload(Lifecycle):
     """One object on its way to the store."""
 
     def __init__(
@@ -60,65 +43,31 @@ class Upload(Account):
         progress: Progress | None,
         created_at: str,
     ) -> None:
-        super().__init__(config.max_in_flight + 1)
-        self.service = service
-        self.location = location
-        self.uri = format_uri(*location)
-        self.config = config
+        super().__init__(service, location, config, progress, created_at)
         self.algorithm: Algorithm | None = service.checksum_algorithm(config.checksum)
         if self.algorithm is not None:
             load()
-        self.created_at = created_at
         self.started_at = datetime.now(UTC)
-        self.pid = os.getpid()
-        self.state = State.OPEN
-        self.error: KeptError | None = None
-        self.upload_id: str | None = None
         self.parts: dict[int, StoredPart] = {}
         self.published: Stored | None = None
         # Bytes of `parts`, once the first of them was stored by this upload.
         self._stored: int | None = None
-        # What another writer created is ended by an explicit `abort` only.
-        self._resumed: Resumed | None = None
-        self._is_given_up = False
-        self._is_reaped = False
         self._listed: dict[int, ListedPart] = {}
-        self._scope = CancelScope()
         self._queue: deque[tuple[Part, bool]] = deque()
         self._unfinished = 0
         self._promised = 0
-        # Threads that upload parts, by their idents.
-        self._workers: set[int] = set()
         self._creating = False
-        self._cancelled_parts = False
-        self._aborting = Aborting(service, location, self.lock, self.changed)
-        self._reports = Reports(self.lock, progress)
         workers.register_open(self)
 
     # ------------------------------------------------------------------------------------ the caller's side
-
-    def check_process(self) -> None:
-        if os.getpid() != self.pid:
-            raise ForkedError(f"the writer of {self.uri} belongs to process {self.pid}; make a new one in this process")
 
     @property
     def idle(self) -> bool:
         return not self._unfinished
 
-    @property
-    def ended(self) -> bool:
-        return self.state not in (State.OPEN, State.COMPLETING)
-
-    def check_open(self) -> None:
-        """Raises what the writer's state says; call with the lock held or not."""
-        if self.state is State.OPEN:
-            return
-        if self.state is State.FAILED:
-            assert self.error is not None
-            raise self.error.to_raise()
-        if self.state is State.ABORTED:
-            raise WriterClosedError(f"the upload of {self.uri} was aborted; make a new writer")
-        raise WriterClosedError(f"the writer of {self.uri} is closed; make a new one for another object")
+    def _discard_queued(self) -> None:
+        while self._queue:
+            self._finish(*self._queue.popleft())
 
     def adopt(self, resumed: Resumed) -> int:
         """Continues an upload that is on the store; returns how many parts, from the first on, it has in full."""
@@ -139,7 +88,7 @@ class Upload(Account):
             for part in parts:
                 self._queue.append((part, keep))
                 self._unfinished += 1
-        workers.register_open(self)  # where its first try found no thread for the reaper
+        workers.register_open(self)  # again, because the reaper's thread may have failed to start the first time
         while self._promise():
             try:
                 workers.start(self._work)
@@ -149,14 +98,14 @@ class Upload(Account):
                 return
 
     def _promise(self) -> bool:
-        """Whether one more worker is of use; it is counted then."""
+        """Promises one more worker if it is useful; returns whether it did."""
         with self.lock:
             lacks = self._promised + len(self._workers) < min(self.config.max_in_flight, self._unfinished)
             self._promised += lacks
             return lacks
 
     def _is_alone(self) -> bool:
-        """Takes back a promise that no thread could be had for; tells whether there is no other either."""
+        """Takes back a promise when no thread can be started; returns whether no other worker exists either."""
         with self.lock:
             self._promised -= 1
             return self._promised == 0 and not self._workers
@@ -167,7 +116,7 @@ class Upload(Account):
         self.check_open()
 
     def join_reports(self) -> None:
-        """Returns when the progress of every part that is stored has been reported. Call without the writer's turn."""
+        """Returns when the progress of every stored part has been reported. Call without the writer's turn."""
         self._reports.join(self._end_by_callback)
 
     # ------------------------------------------------------------------------------------ the workers' side
@@ -175,7 +124,7 @@ class Upload(Account):
     def _work(self) -> None:
         """A worker's task.
 
-        Only who has begun is waited for: an interrupt may have kept a promised one from ever being started.
+        We wait only for workers that have started: an interrupt may keep a promised one from ever starting.
         """
         with self.lock:
             self._promised -= 1
@@ -206,7 +155,7 @@ class Upload(Account):
             self._cancelled_parts = True
         except BaseException as error:
             self.fail(error)
-            if not isinstance(error, Exception):  # it struck the caller's own thread
+            if not isinstance(error, Exception):  # raised in the caller's own thread
                 raise
         finally:
             with self.lock:
@@ -218,7 +167,7 @@ class Upload(Account):
         return True
 
     def _record(self, number: int, stored: StoredPart) -> None:
-        """Counts a part that the store has, in the place of one of the same number. Call with the lock held."""
+        """Counts a stored part, replacing one of the same number. Call with the lock held."""
         if self._stored is None:
             self._stored = sum(part.length for part in self.parts.values())
         before = self.parts.get(number)
@@ -229,7 +178,7 @@ class Upload(Account):
             self._reports.add(event)
 
     def _leave_work(self) -> None:
-        """A worker ends; the last one of a failed upload ends that on the store first, and those who wait know."""
+        """Ends a worker and wakes waiting threads; the last worker of a failed upload first aborts it on the store."""
         own = threading.get_ident()
         with self.lock:
             last_of_failed = self._workers == {own} and self.state is State.FAILED
@@ -245,7 +194,7 @@ class Upload(Account):
                 self.changed.notify_all()
 
     def _finish(self, part: Part, keep: bool) -> None:
-        """Counts a part as done and lets its memory go. Call with the lock held."""
+        """Counts a part as done and releases its memory. Call with the lock held."""
         self._unfinished -= 1
         if not keep:
             for segment in part.segments:
@@ -274,7 +223,7 @@ class Upload(Account):
             if self.upload_id == upload_id:
                 etag = None if stored.etag is None else stored.etag.as_given
                 return StoredPart(etag, part.length, crc)
-            self._abort_superseded(upload_id)  # it has taken in a part after it was given up
+            self._abort_superseded(upload_id)  # it took a part after it was superseded
 
     def _listed_alike(self, part: Part, crc: int | None) -> StoredPart | None:
         """The part as the resumed upload lists it, if size and checksum are those of the bytes written now."""
@@ -285,8 +234,8 @@ class Upload(Account):
         return StoredPart(listed.etag.as_given, listed.size, crc) if same else None
 
     def _begins_anew(self, upload_id: str, algorithm: Algorithm | None, error: S3Error) -> bool:
-        """Whether the part goes into another upload, with the next checksum: a store may take one at Create and refuse
-        it with a part. That is possible while no part is stored, for the memory of a stored one is gone."""
+        """Whether the part goes into a new upload with the next checksum, because the store accepted the algorithm at
+        Create but refuses it with a part. Only possible while no part is stored: a stored part's memory is gone."""
         with self.lock:
             if self.upload_id != upload_id:
                 return True
@@ -310,7 +259,7 @@ class Upload(Account):
         return None if self.algorithm is None or crc is None else Checksum(self.algorithm, self.algorithm.encode(crc))
 
     def _ensure_created(self) -> tuple[str, Algorithm | None]:
-        """The upload id and its checksum; the first part's worker creates the upload, the others wait for it."""
+        """The upload id and its algorithm. The first part's worker creates the upload; the others wait for it."""
         mine, there = False, ("", self.algorithm)
 
         def decided() -> bool:
@@ -349,170 +298,6 @@ class Upload(Account):
                     raise
                 self.algorithm = self.service.checksum_algorithm(self.config.checksum)
 
-    # ------------------------------------------------------------------------------------------- endings
-
-    def _leave(self, to: State, error: KeptError | None = None) -> State:
-        """The one place where the state changes; returns the state before. Call with the lock held."""
-        before = self.state
-        self.state = to
-        if error is not None:
-            self.error = error
-        if to is not State.COMPLETING:
-            while self._queue:
-                self._finish(*self._queue.popleft())
-        if to in (State.FAILED, State.ABORTED):
-            self._reports.drop()
-        self.changed.notify_all()
-        return before
-
-    def fail(self, error: BaseException, *, by_callback: bool = False) -> bool:
-        """The first failure wins: everything else is stopped, and the upload aborted if so configured.
-
-        Args:
-            error: raised where it struck, and told by every later call.
-            by_callback: it was raised by the progress callback: the first call that meets it raises it. It does not end
-                what is being published.
-
-        Returns:
-            Whether the upload has failed by it.
-        """
-        with self.lock:
-            if self.state is not State.OPEN and (by_callback or self.state is not State.COMPLETING):
-                return False
-            self._leave(State.FAILED, KeptError(error, f"the upload of {self.uri}", raised=not by_callback))
-            idle = not self._workers
-        self._scope.cancel()
-        if idle and isinstance(error, Exception):
-            self._abort_quietly()
-        elif idle:  # an interrupt does not wait for the store
-            workers.start_or_reap(self._abort_quietly, self)
-        return True
-
-    def _end_by_callback(self, error: BaseException) -> bool:
-        return self.fail(error, by_callback=True)
-
-    def abort(self, *, explicit: bool = True) -> None:
-        """Stops parts in flight, waits for them, then aborts on the store. Idempotent; from any thread.
-
-        What has failed stays so, and every call goes on telling how.
-
-        Args:
-            explicit: the caller has asked for it; else an upload that another writer created stays on the store.
-        """
-
-        def decided() -> bool:
-            if self.state is State.COMPLETING:
-                return False
-            self._is_given_up |= explicit
-            if self.state is State.OPEN:
-                self._leave(State.ABORTED)
-            return True
-
-        self.changed.wait_for(decided)
-        if self.state is State.CLOSED:
-            return
-        self._scope.cancel()
-        self.join_workers()
-        try:
-            self._end_on_store()
-        except S3dlioError as error:
-            if self.state is not State.FAILED:
-                raise
-            self._warn("failed", error)
-
-    def abandon(self) -> None:
-        """Aborts for a caller who was interrupted: parts are stopped now, and a worker does what takes time."""
-        with self.lock:
-            if self.state is not State.OPEN:  # who let it fail sees to it
-                return
-            self._leave(State.ABORTED)
-        self._scope.cancel()
-        workers.start_or_reap(self._end_quietly, self)
-
-    def join_workers(self, timeout: float | None = None) -> None:
-        """Returns when no worker is left, so that nothing is sent any more and a failed upload has been aborted.
-
-        Args:
-            timeout: seconds after which it returns all the same; None for none.
-        """
-        until = None if timeout is None else time.monotonic() + timeout
-        own = {threading.get_ident()}  # a signal handler may abort while its thread is at work here
-        self.changed.wait_for(lambda: self._workers <= own, until)
-
-    def join_ending(self) -> None:
-        """At the end of `close`: a failed upload has been aborted before the failure is told."""
-        if self.state is State.FAILED:
-            self.join_workers()
-
-    def reap(self) -> None:
-        """Ends an upload whose writer was dropped, or is still open at exit."""
-        if os.getpid() != self.pid:
-            return
-        if self.state is State.ABORTED:
-            self._end_quietly()
-        elif self.state is State.FAILED:
-            self.join_workers()
-            self._abort_quietly()
-        if self.state is not State.OPEN:
-            return
-        try:
-            self._warn_of_drop()
-        finally:  # where warnings are errors too
-            if self.config.abort_on_drop:
-                self._abort_dropped()
-
-    def _warn_of_drop(self) -> None:
-        """Once: the reaper and the exit may come to it at the same time, and both wait until it has been aborted."""
-        with self.lock:
-            told, self._is_reaped = self._is_reaped, True
-        if not told:
-            warnings.warn(
-                f"a writer of {self.uri}, made at {self.created_at}, was never closed",
-                ResourceWarning,
-                stacklevel=1,
-            )
-
-    def _abort_dropped(self) -> None:
-        try:
-            self.abort(explicit=False)
-        except S3dlioError as error:
-            self._warn("dropped", error)
-
-    def _abort_quietly(self) -> None:
-        if not self.config.abort_on_failure:
-            workers.unregister_open(self)
-            return
-        try:
-            self._end_on_store()
-        except S3dlioError as error:
-            self._warn("failed", error)
-
-    def _end_quietly(self) -> None:
-        self.join_workers()
-        try:
-            self._end_on_store()
-        except S3dlioError as error:
-            self._warn("interrupted", error)
-
-    def _warn(self, which: str, error: S3dlioError) -> None:
-        log.warning("the %s upload %s of %s could not be aborted: %s", which, self.upload_id, self.uri, error)
-
-    def _end_on_store(self) -> None:
-        """Aborts on the store what has an id there; nobody need end it any more, whatever comes of it.
-
-        What another writer created is the next one's to go on with, unless the caller has given it up.
-        """
-
-        def to_abort() -> str | None:
-            return None if self._resumed is not None and not self._is_given_up else self.upload_id
-
-        try:
-            self._aborting.run(to_abort, lambda: self._cancelled_parts)
-        except S3dlioError:
-            workers.unregister_open(self)
-            raise
-        workers.unregister_open(self)
-
     # ------------------------------------------------------------------------------------------ completion
 
     def put_whole(self, part: Part) -> Stored:
@@ -550,7 +335,7 @@ class Upload(Account):
                 self.algorithm = self.service.checksum_algorithm(self.config.checksum)
 
     def complete(self, total: int) -> Stored:
-        """Publishes the object, and checks that the store has what was sent: `total` bytes."""
+        """Publishes the object of `total` bytes and checks that the store has what was sent."""
         with self.lock:
             self.check_open()
             self._leave(State.COMPLETING)
@@ -577,7 +362,7 @@ class Upload(Account):
         return stored
 
     def _check_parts(self, total: int) -> None:
-        """The parts that are to be published are all there, and hold what the writer accepted: our own last check."""
+        """Checks that no part is missing and that the parts hold as many bytes as the writer accepted."""
         held = sum(part.length for part in self.parts.values())
         if held != total or (self.parts and max(self.parts) != len(self.parts)):
             raise ChecksumMismatchError(
