@@ -53,6 +53,7 @@ soak: $(STAMP) $(FUZZ_READY) $(MINIO)
 
 # What takes too long for every change.
 nightly:
+	$(MAKE) test-pythons
 	$(MAKE) stress STRESS_SECONDS=600
 	$(MAKE) soak
 	$(MAKE) fuzz FUZZ_SECONDS=600
