@@ -19,7 +19,6 @@ ROOT = Path(__file__).parent.parent
 CACHE = ROOT / ".cache" / "pythons"
 VERSIONS = ("3.12", "3.13", "3.14")
 FROM_DEBIAN = "3.14"
-MIRROR = "http://deb.debian.org/debian"
 KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 SOURCES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "s3dlio", "tests", "docs")
 TESTS = ("tests/unit", "tests/protocol", "tests/lifecycle")
@@ -55,9 +54,9 @@ def debian_root() -> Path | None:
     root.parent.mkdir(parents=True, exist_ok=True)
     python = f"python{FROM_DEBIAN}"
     wanted = f"{python},{python}-dev,{python}-venv,gcc,libc6-dev,ca-certificates"
-    # The index of a mirror that stands still expires.
-    command = ["mmdebstrap", "--quiet", "--variant=apt", "--aptopt=Acquire::Check-Valid-Until \"false\"",
-               f"--include={wanted}", "sid", str(root), f"deb [signed-by={KEYS}] {MIRROR} sid main"]  # fmt: skip
+    # The index of a mirror that stands still expires. Which mirror is the tool's own default.
+    options = ["--quiet", "--variant=apt", '--aptopt=Acquire::Check-Valid-Until "false"', f"--keyring={KEYS}"]
+    command = ["mmdebstrap", *options, f"--include={wanted}", "sid", str(root)]
     if subprocess.run(command, check=False).returncode != 0:
         return None
     for name in SHARED:
