@@ -33,7 +33,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util import Timeout, parse_url
 from urllib3.util.ssl_ import create_urllib3_context
 
-from .._runtime.forking import forks_wait
+from .._runtime.forking import no_fork
 from .._values.environment import ca_bundle_from_environment
 from ..config import ClientSettings
 from ..errors import ConfigurationError, TimeoutError, TransportError
@@ -268,6 +268,8 @@ class Connections:
             raise TransportError(f"no connection to {where}: {error}") from error
         finally:
             _connecting.budget = before
+            with no_fork():
+                tls.leave()
         _suit_send_buffer(connection.sock)
         if origin.scheme == "https" and not self._settings.verify:
             warnings.warn(
@@ -301,7 +303,7 @@ class Connections:
 
     def _tls_context(self) -> ssl.SSLContext:
         """One context for all connections: reading the platform's authorities takes tens of milliseconds."""
-        with forks_wait():
+        with no_fork():
             context = self._new_tls_context()
         context.sslsocket_class = _SteppedSocket
         return context
@@ -444,7 +446,18 @@ class _ConnectingSocket(socket.socket):
 
 
 class _SteppedSocket(ssl.SSLSocket):
-    """Shakes hands in steps between which it waits for the peer: a fork waits for a step, and not for the peer."""
+    """Performs its handshake in steps between which it waits for the peer: a fork waits for a step, not for the peer.
+
+    Without the GIL, making the object and each step take locks of OpenSSL's.
+    """
+
+    @classmethod
+    def _create(cls, sock: socket.socket, *, do_handshake_on_connect: bool = True, **options: Any) -> Self:
+        with no_fork():
+            made: Self = super()._create(sock, do_handshake_on_connect=False, **options)  # type: ignore[misc]
+        if do_handshake_on_connect:
+            made.do_handshake()
+        return made
 
     def do_handshake(self, block: bool = False) -> None:
         timeout = self.gettimeout()
@@ -460,7 +473,7 @@ class _SteppedSocket(ssl.SSLSocket):
     def _shake(self) -> None:
         while True:
             try:
-                with forks_wait():
+                with no_fork():
                     return super().do_handshake()
             except ssl.SSLWantReadError:
                 wanted = select.POLLIN

@@ -12,8 +12,10 @@ import os
 import threading
 import time
 
+from .._runtime.forking import let_forks_wait_for, no_fork
 from .._runtime.patches import refuse_patches
 from .._runtime.processors import usable_processors
+from . import tls
 from .exchange import Exchange
 from .exchange_loop import ExchangeLoop
 
@@ -96,6 +98,7 @@ class Drivers:
     def _started(self) -> ExchangeLoop:
         """One more loop, with its thread."""
         loop = ExchangeLoop()
+        let_forks_wait_for(loop)
         name = f"s3dlio-driver-{len(self._loops)}"
         thread = threading.Thread(target=_drive, args=(loop,), name=name, daemon=True)
         try:
@@ -118,6 +121,8 @@ def _drive(loop: ExchangeLoop) -> None:
         except MemoryError:
             # Not even a list of the ended could be made: the exchanges stay in the loop and are looked at again.
             log.exception("an exchange loop is short of memory")
+    with no_fork():
+        tls.leave()
 
 
 _drivers: Drivers | None = None

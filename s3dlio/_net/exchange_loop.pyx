@@ -8,7 +8,15 @@ The threads of `drivers` run it.
 
 import os
 
-from cpython.pythread cimport PyThread_release_lock
+from cpython.pythread cimport (
+    PY_LOCK_ACQUIRED,
+    WAIT_LOCK,
+    PyThread_acquire_lock,
+    PyThread_allocate_lock,
+    PyThread_free_lock,
+    PyThread_release_lock,
+    PyThread_type_lock,
+)
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport EINTR, errno
 from libc.stdint cimport int64_t
@@ -38,6 +46,9 @@ from s3dlio._net.socket_calls cimport (
     sleep_ns,
 )
 
+cdef extern from *:
+    int PyThread_acquire_lock_timed(PyThread_type_lock, long long microseconds, int interruptible) nogil
+
 cdef int LONGEST_POLL = 1 << 30
 # Room for this many exchanges is allocated at once.
 cdef Py_ssize_t FIRST_BATCH = 64
@@ -56,6 +67,9 @@ cdef int TRY_ANYWAY = 1 << 14
 cdef class ExchangeLoop:
     """A batch of exchanges driven by one thread in `run`; every other method may be called from any thread."""
 
+    cdef object __weakref__
+    cdef PyThread_type_lock _round  # held while exchanges move, not while they wait; a fork takes it
+    cdef int _holds                 # how often the forking thread has it
     cdef int _pid                   # a forked child must not wake the parent's loop
     cdef int _wake_read
     cdef int _wake_write
@@ -76,7 +90,8 @@ cdef class ExchangeLoop:
     def __cinit__(self):
         self._pid = getpid()
         self._wake_read = self._wake_write = -1
-        if not self._grow(FIRST_BATCH):
+        self._round = PyThread_allocate_lock()
+        if self._round == NULL or not self._grow(FIRST_BATCH):
             raise MemoryError("no memory for a batch of exchanges")
         if hasattr(os, "eventfd"):
             self._wake_read = self._wake_write = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -99,6 +114,8 @@ cdef class ExchangeLoop:
         free(self._active)
         free(self._ended)
         free(self._polls)
+        if self._round != NULL:
+            PyThread_free_lock(self._round)
         if own and self._wake_read >= 0:
             close(self._wake_read)
             if self._wake_write != self._wake_read:
@@ -156,6 +173,34 @@ cdef class ExchangeLoop:
         if self._pid == getpid() and not swap(&self._closing, 1):
             self.wake()
 
+    def acquire(self, double timeout):
+        """Holds the exchanges between two rounds, in which they call OpenSSL, until `release`; only for a fork.
+
+        The thread that holds them may do so again, as when a signal handler forks.
+
+        Returns:
+            Whether they are held; False after `timeout` seconds.
+        """
+        cdef long long microseconds = <long long>(timeout * 1e6)
+        cdef bint acquired = self._holds > 0
+        if not acquired:
+            with nogil:
+                acquired = PyThread_acquire_lock_timed(self._round, microseconds, 0) == PY_LOCK_ACQUIRED
+        self._holds += acquired
+        return acquired
+
+    def release(self):
+        """Lets the exchanges move again.
+
+        Raises:
+            RuntimeError: they are not held.
+        """
+        if self._holds == 0:
+            raise RuntimeError("the exchanges of this loop are not held")
+        self._holds -= 1
+        if self._holds == 0:
+            PyThread_release_lock(self._round)
+
     def run(self):
         """Drives until `wake` or `close` is called or ended exchanges can be released, and returns those.
 
@@ -210,19 +255,26 @@ cdef class ExchangeLoop:
     # --- without the GIL ----------------------------------------------------------------------------------
 
     cdef void _drive(self) noexcept nogil:
-        """Rounds of poll and steps."""
+        """Rounds of poll and steps.
+
+        A thread's first call of OpenSSL, and a session ticket that arrives, take locks of OpenSSL's, which a child
+        forked in that moment would find locked for ever. So a fork waits for the end of a round.
+        """
         cdef Py_ssize_t i
         cdef State* one
         cdef int64_t now
         cdef bint idle
+        PyThread_acquire_lock(self._round, WAIT_LOCK)
         while True:
             self._accept()
             self._finish_ended()
             if swap(&self._returning, 0) or self._ended_count >= MOST_ENDED or self._kept >= MOST_KEPT:
-                return
+                break
+            PyThread_release_lock(self._round)
             idle = self._sleep()
+            PyThread_acquire_lock(self._round, WAIT_LOCK)
             if idle and self._ended_count:
-                return
+                break
             now = now_ns()
             for i in range(self._active_count):
                 one = self._active[i]
@@ -231,6 +283,7 @@ cdef class ExchangeLoop:
             self._check_deadlines(now)
             if self._polls[0].revents:
                 drain(self._wake_read)  # before the flags are read: they are set before the wake-up is sent
+        PyThread_release_lock(self._round)
 
     cdef void _take_submitted(self) noexcept nogil:
         """Appends the submitted exchanges to the waiting ones, in order of submission."""

@@ -9,7 +9,7 @@ import ipaddress
 import re
 import sys
 
-from .._runtime.forking import forks_wait
+from .._runtime.forking import no_fork
 from .._values.environment import has_proxy_variables
 from ..errors import TransportError
 from .addresses import Origin
@@ -40,7 +40,7 @@ def _may_have_proxies() -> bool:
 def load_proxies() -> None:
     """Imports what proxies need in the caller's thread, because workers import nothing. Most processes need nothing."""
     if _may_have_proxies():
-        with forks_wait():
+        with no_fork():
             import urllib.request  # noqa: F401
 
 
@@ -48,7 +48,7 @@ def proxy_for(origin: Origin) -> str | None:
     """The URL of the proxy for this origin, with a scheme; None where it is reached directly."""
     if not _may_have_proxies():
         return None
-    with forks_wait():
+    with no_fork():
         from urllib.request import getproxies, getproxies_environment, proxy_bypass
 
     known = getproxies()

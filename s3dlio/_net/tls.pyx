@@ -42,6 +42,7 @@ cdef extern from *:
         unsigned long (*peek_error)(void);
         void (*error_string)(unsigned long, char *, size_t);
         unsigned long (*version)(void);
+        void (*thread_stop)(void);
     } openssl;
 
     /* Finds the functions in the library that the module `path` is linked to; false if one is missing. */
@@ -58,12 +59,14 @@ cdef extern from *:
             {(void **)&openssl.clear_error, "ERR_clear_error"}, {(void **)&openssl.peek_error, "ERR_peek_error"},
             {(void **)&openssl.error_string, "ERR_error_string_n"},
             {(void **)&openssl.version, "OpenSSL_version_num"},
+            {(void **)&openssl.thread_stop, "OPENSSL_thread_stop"},
         };
         for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
             if (!(*wanted[i].place = dlsym(module, wanted[i].name))) return 0;
         return 1;
     }
     static unsigned long ssl_version(void) { return openssl.version(); }
+    static void ssl_leave(void) { openssl.thread_stop(); }
     static int ssl_read(void *s, void *to, size_t n, size_t *done) {
         errno = 0;
         openssl.clear_error();
@@ -97,6 +100,7 @@ cdef extern from *:
     """
     bint load_openssl(const char* path) noexcept
     unsigned long ssl_version() noexcept
+    void ssl_leave() noexcept
     int ssl_read(void* s, void* to, size_t n, size_t* done) noexcept nogil
     int ssl_write(void* s, const void* data, size_t n, size_t* done) noexcept nogil
     int ssl_error(void* s, int result) noexcept nogil
@@ -178,6 +182,16 @@ def prepare(sock):
     cdef void* beneath = NULL if _hindrance else _beneath(sock)
     if beneath != NULL:
         ssl_prepare(beneath, READ_AHEAD)
+
+
+def leave():
+    """Frees what OpenSSL keeps for this thread, at a time of our choosing.
+
+    Otherwise OpenSSL does so when the thread ends, without the GIL: a child forked in that moment would find a lock of
+    OpenSSL's locked for ever. The thread's next call of OpenSSL allocates it again.
+    """
+    if not _hindrance:
+        ssl_leave()
 
 
 cdef void* _beneath(sock) noexcept:

@@ -1,9 +1,10 @@
-"""`forks_wait`: what must not be under way on any thread when the process forks.
+"""What must not be under way on any thread when the process forks.
 
-A child has the forking thread only, and every lock as it was: one that another thread held at that moment is never let
-go of there. Locks of ours are made anew in the child; those of others cannot be, so nothing may hold them while a fork
-happens: importing holds a module's, and OpenSSL takes some for what it does the first time, as of a handshake. Callers
-are `service`, `credentials`, `connections` and `checksums`. Nothing in its care may wait for a network.
+A child has only the forking thread, and every lock in the state it had: one that another thread held at that moment
+stays locked there for ever. We make our own locks anew in the child. Those of others cannot be, so no thread may hold
+one during a fork: importing holds a module's, and OpenSSL takes some for what it does the first time, as in a
+handshake. Callers are `service`, `credentials`, `connections`, `checksums` and `drivers`. Nothing in here may wait for
+a network.
 """
 
 from __future__ import annotations
@@ -14,10 +15,19 @@ import threading
 import time
 import weakref
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Protocol
 
-# Rather a child that might hang than a parent that does.
+# Seconds that a fork waits at most: better a child that might hang than a parent that does.
 LONGEST = 5.0
+
+
+class Holdable(Protocol):
+    """A lock that the forking thread may acquire again."""
+
+    def acquire(self, *, timeout: float) -> bool: ...
+
+    def release(self) -> None:
+        """Raises RuntimeError if it is not held."""
 
 
 class _Forks:
@@ -31,32 +41,35 @@ class _Forks:
         self._own = threading.local()
         # Reentrant, for a signal handler that forks.
         self._registering = threading.RLock()
-        self._of_threads: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._held: list[Any] = []
+        self._locks: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._held: list[Holdable] = []
 
     def of_this_thread(self) -> Any:
         lock = getattr(self._own, "lock", None)
         if lock is None:
             lock = threading.RLock()
-            with self._registering:
-                self._of_threads.add(lock)
+            self.register(lock)
             self._own.lock = lock  # only now: no thread is inside unseen
         return lock
+
+    def register(self, lock: Any) -> None:
+        with self._registering:
+            self._locks.add(lock)
 
     def hold(self) -> None:
         """Waits until no other thread is inside, and lets none in before `release`."""
         self._registering.acquire()
         deadline, own = time.monotonic() + LONGEST, getattr(self._own, "lock", None)
-        for lock in list(self._of_threads):
+        for lock in list(self._locks):
             if lock is not own:
-                self._held.append(lock)  # before it is: what is not ours is not let go of either
+                self._held.append(lock)  # before it is: a lock that is not ours is not released either
                 lock.acquire(timeout=max(0.0, deadline - time.monotonic()))
 
     def release(self) -> None:
-        """Lets all go on, whatever interrupts it."""
+        """Releases all locks, whatever interrupts it."""
         try:
             while self._held:
-                with contextlib.suppress(RuntimeError):  # it was waited for in vain
+                with contextlib.suppress(RuntimeError):  # the wait for it timed out
                     self._held[-1].release()
                 self._held.pop()
             with contextlib.suppress(RuntimeError):
@@ -69,10 +82,15 @@ class _Forks:
 _forks = _Forks()
 
 
-def forks_wait() -> AbstractContextManager[Any]:
-    """A context that any thread may be in, as deep as it likes, and in which no fork happens but the thread's own."""
+def no_fork() -> AbstractContextManager[Any]:
+    """A context in which the process does not fork, except by the thread that is in it; may be nested."""
     lock: AbstractContextManager[Any] = _forks.of_this_thread()
     return lock
+
+
+def let_forks_wait_for(lock: Holdable) -> None:
+    """Registers a lock, weakly referenced, that every fork acquires first and releases in the parent."""
+    _forks.register(lock)
 
 
 def _after_fork_in_child() -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from .._runtime.forking import forks_wait
+from .._runtime.forking import no_fork
 
 # A composite value ends with the number of parts.
 _COUNT = re.compile("-[0-9]{1,5}$")
@@ -24,7 +24,7 @@ _COUNT = re.compile("-[0-9]{1,5}$")
 @functools.cache
 def _native() -> Any:
     """awscrt's functions. The thread that needs them first imports them; no fork happens meanwhile."""
-    with forks_wait():
+    with no_fork():
         from awscrt import checksums  # type: ignore[import-untyped, unused-ignore]
 
     return checksums

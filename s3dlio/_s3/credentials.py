@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .._runtime.forking import forks_wait
+from .._runtime.forking import no_fork
 from .._runtime.kept_errors import without_traceback
 from .._values.checks import check_region
 from .._values.environment import (
@@ -302,7 +302,7 @@ class CredentialSource:
             session = self._session_for_profile()
             if session is None:
                 return endpoint_from_environment()
-            with forks_wait():
+            with no_fork():
                 from botocore.configprovider import ConfiguredEndpointProvider
                 from botocore.exceptions import BotoCoreError
                 from botocore.utils import ensure_boolean
@@ -341,7 +341,7 @@ class CredentialSource:
     def _made_session(self) -> Any:
         """botocore's session. Call with the lock held."""
         if self._session is None:
-            with forks_wait():
+            with no_fork():
                 from botocore.exceptions import BotoCoreError
                 from botocore.session import Session
 
@@ -354,7 +354,7 @@ class CredentialSource:
             except BotoCoreError as error:
                 raise ConfigurationError(f"the AWS configuration cannot be used: {error}") from error
             if self._settings.credentials is None:
-                with forks_wait():  # it makes a TLS context for the provider of instances
+                with no_fork():  # it makes a TLS context for the provider of instances
                     resolver = session.get_component("credential_provider")
                 if has_empty_variables():
                     _replace_providers(resolver)
@@ -375,7 +375,7 @@ class CredentialSource:
 
 def _ignore_empty_variables(session: Any) -> None:
     """Makes a session ignore empty variables, also for the name of the profile."""
-    with forks_wait():
+    with no_fork():
         from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES, ConfigChainFactory
 
     factory = ConfigChainFactory(session=session, environ=NonEmptyEnvironment())
@@ -393,7 +393,7 @@ def _ignore_empty_variables(session: Any) -> None:
 
 def _replace_providers(resolver: Any) -> None:
     """The same for the providers that read the environment themselves."""
-    with forks_wait():
+    with no_fork():
         from botocore.credentials import ContainerProvider, EnvProvider
 
     for number, provider in enumerate(resolver.providers):

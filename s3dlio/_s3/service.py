@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from .._net.addresses import Endpoint
 from .._net.drivers import drivers
-from .._runtime.forking import forks_wait
+from .._runtime.forking import no_fork
 from .._runtime.patches import refuse_patches
 from ..config import ClientSettings
 from ..errors import S3Error
@@ -39,7 +39,7 @@ class Service:
 
     def __init__(self, settings: ClientSettings) -> None:
         refuse_patches()
-        with forks_wait():
+        with no_fork():
             import email.utils  # noqa: F401 - what workers need is loaded in the caller's thread, as in `load`
 
             from .._net.connections import Connections  # with urllib3: 40 ms that `import s3dlio` is spared

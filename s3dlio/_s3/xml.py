@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from urllib.parse import unquote_plus
 
-from .._runtime.forking import forks_wait
+from .._runtime.forking import no_fork
 from .._values.entity_tags import EntityTag, parse_entity_tag
 from .._values.timestamps import parse_timestamp
 
@@ -205,7 +205,7 @@ def _element(name: str, text: str) -> str:
 @functools.cache
 def _libraries() -> tuple[Any, Any]:
     """The parser and the builder of trees."""
-    with forks_wait():
+    with no_fork():
         from xml.etree.ElementTree import TreeBuilder
         from xml.parsers import expat
 

@@ -13,7 +13,7 @@ from peer import Peer, Rule
 
 import s3dlio
 from s3dlio import Client
-from s3dlio._runtime.forking import _forks, forks_wait
+from s3dlio._runtime.forking import _forks, no_fork
 
 PART = 5 << 20
 URI = "s3://b/k"
@@ -135,8 +135,8 @@ def test_an_inner_exit_leaves_a_fork_waiting_for_the_outer_context() -> None:
     inside, leave, forked = threading.Event(), threading.Event(), threading.Event()
 
     def work() -> None:
-        with forks_wait():
-            with forks_wait():
+        with no_fork():
+            with no_fork():
                 pass
             inside.set()
             leave.wait(20)

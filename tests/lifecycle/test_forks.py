@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -278,10 +280,10 @@ from s3dlio._s3.signing import Signer
 sys.setswitchinterval(1e-6)
 
 def sign():
-    Signer().sign(
-        method="GET", host="h", path="/b/k", query_string="", headers={}, region="r",
-        credentials=Credentials("id", "secret"),
+    prepared = Signer().prepare(
+        method="GET", host="h", headers={}, varying=(), region="r", credentials=Credentials("id", "secret")
     )
+    prepared.authorization("/b/k", "")
 
 def pause():
     for _ in range(number % 20):
@@ -320,12 +322,41 @@ for number in range(40):
         run(server, script)
 
 
-def test_a_fork_waits_for_other_threads_in_forks_wait_but_not_for_ever_and_not_for_its_own(peer: Peer) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="it preloads a library")
+def test_no_other_thread_holds_a_lock_of_openssls_when_the_process_forks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TLS contexts, connections, handshakes, a thread's first call and its end, and session tickets take some."""
+    library, source = tmp_path / "held_locks.so", Path(__file__).parents[1] / "support" / "held_locks.c"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    monkeypatch.setenv("LD_PRELOAD", str(library))
+    authority = Authority.make(tmp_path)
+    script = f"""{FORK}
+def get():
+    s3dlio.Client(
+        endpoint_url=os.environ["PEER"], region="r", ca_bundle={str(authority.bundle)!r}, credentials=("id", "secret")
+    ).get("s3://b/k")
+
+for number in range(10):
+    thread = threading.Thread(target=get)
+    thread.start()
+    while thread.is_alive():
+        in_child(lambda: None)
+        time.sleep(0.001)
+    in_child(lambda: None)
+in_child(get)
+"""
+    with Peer(tls=authority.context) as server:
+        server.store.put("b", "k", b"x")
+        assert run(server, script)[1] == ""
+
+
+def test_a_fork_waits_for_other_threads_in_no_fork_but_not_for_ever_and_not_for_its_own(peer: Peer) -> None:
     script = f"""{FORK}
 from s3dlio._runtime import forking
-forks_wait, inside, leave = forking.forks_wait, threading.Event(), threading.Event()
+no_fork, inside, leave = forking.no_fork, threading.Event(), threading.Event()
 def stay():
-    with forks_wait():
+    with no_fork():
         inside.set()
         leave.wait()
 thread = threading.Thread(target=stay)
@@ -341,7 +372,7 @@ forking.LONGEST = 0.2
 thread = threading.Thread(target=stay)
 thread.start()
 inside.wait()
-with forks_wait():
+with no_fork():
     in_child(uses_everything)
 leave.set()
 thread.join()
