@@ -220,6 +220,11 @@ def _growing() -> tuple[Case, ...]:
     return (*even, replace(even[-1], by=("ours",)))
 
 
+SMALL_WRITES = Workload(
+    "small-writes", "Small writes into one object", WRITES_ABOUT, _small_writes(), PAIR, ("discard",)
+)
+
+
 def quick() -> list[Workload]:
     """What `make bench` runs, in about five minutes."""
     size, about = 256 * MIB, ABOUT.format(size="256 MiB") + DEFAULTS
@@ -271,15 +276,7 @@ def quick() -> list[Workload]:
             ("discard",),
             pairs=3,
         ),
-        Workload(
-            "small-writes",
-            "Small writes into one object",
-            WRITES_ABOUT,
-            _small_writes(),
-            PAIR,
-            ("discard",),
-            pairs=3,
-        ),
+        replace(SMALL_WRITES, pairs=3),
         Workload("start", "Start", START_ABOUT, (Case("start", 4096),), (*PAIR, "boto3"), ("discard",)),
     ]
 
@@ -369,14 +366,7 @@ def full() -> list[Workload]:
             ("ours", *SLOW),
             ("discard",),
         ),
-        Workload(
-            "small-writes",
-            "Small writes into one object",
-            WRITES_ABOUT,
-            _small_writes(),
-            PAIR,
-            ("discard",),
-        ),
+        SMALL_WRITES,
         Workload(
             "mixed",
             "Small objects and mixed sizes, by the setting for ranges",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 # Proxies change or remove these, so they are sent unsigned. The same list as botocore's.
-NOT_SIGNED = frozenset(
+UNSIGNED_HEADERS = frozenset(
     [
         *("baggage", "connection", "expect", "keep-alive", "proxy-authenticate", "proxy-authorization", "te"),
         *("traceparent", "tracestate", "trailer", "transfer-encoding", "upgrade", "user-agent", "x-amzn-trace-id"),
@@ -46,42 +46,6 @@ class Signer:
     def __init__(self) -> None:
         self._keys: dict[tuple[str, ...], hmac.HMAC] = {}
 
-    def sign(
-        self,
-        *,
-        method: str,
-        host: str,
-        path: str,
-        query_string: str,
-        headers: Mapping[str, str],
-        credentials: Credentials,
-        region: str,
-        now: datetime | None = None,
-        payload_hash: str = UNSIGNED_PAYLOAD,
-    ) -> dict[str, str]:
-        """The headers to send, under lower-case names: those given, and the signature's.
-
-        Args:
-            method: ``GET``, ``PUT`` and so on.
-            host: the Host header, with the port unless it is the scheme's default.
-            path: percent-encoded, as it goes on the wire.
-            query_string: percent-encoded, without ``?``.
-            headers: the other headers; all are signed except `NOT_SIGNED`.
-            credentials: frozen ones.
-            region: region of the bucket.
-            now: the instant to sign for, with its time zone; None for the present.
-            payload_hash: hexadecimal SHA-256 of the body, or ``UNSIGNED-PAYLOAD``.
-
-        Returns:
-            `headers` with ``host``, ``authorization``, ``x-amz-date``, ``x-amz-content-sha256`` and, for
-            temporary credentials, ``x-amz-security-token``.
-        """
-        prepared = self.prepare(
-            method=method, host=host, headers=headers, varying=(), credentials=credentials, region=region, now=now,
-            payload_hash=payload_hash,
-        )  # fmt: skip
-        return {**prepared.fixed, "authorization": prepared.authorization(path, query_string)}
-
     def prepare(
         self,
         *,
@@ -97,9 +61,15 @@ class Signer:
         """Prepares the signatures of many requests that differ in path, query and the values of a few headers.
 
         Args:
+            method: ``GET``, ``PUT`` and so on.
+            host: the Host header, with the port unless it is the scheme's default.
+            headers: the headers that all have in common; all are signed except `UNSIGNED_HEADERS`.
             varying: lower-case names of headers whose values are given with each request; those in `headers` do not
                 count. All are signed.
-            method, host, headers, credentials, region, now, payload_hash: as for `sign`.
+            credentials: frozen ones.
+            region: region of the bucket.
+            now: the instant to sign for, with its time zone; None for the present.
+            payload_hash: hexadecimal SHA-256 of the body, or ``UNSIGNED-PAYLOAD``.
         """
         instant = datetime.now(UTC) if now is None else now.astimezone(UTC)
         timestamp = instant.strftime("%Y%m%dT%H%M%SZ")
@@ -112,7 +82,7 @@ class Signer:
             fixed["x-amz-security-token"] = credentials.token
         for name in varying:
             fixed.pop(name, None)
-        names = sorted([name for name in fixed if name not in NOT_SIGNED] + list(varying))
+        names = sorted([name for name in fixed if name not in UNSIGNED_HEADERS] + list(varying))
         date = timestamp[:8]
         scope = f"{date}/{region}/s3/aws4_request"
         signed = ";".join(names)
@@ -174,7 +144,7 @@ class PreparedSignature(NamedTuple):
         """The ``authorization`` header of one request.
 
         Args:
-            path, query_string: percent-encoded, as for `Signer.sign`.
+            path, query_string: percent-encoded, as they go on the wire, without ``?``.
             values: of the varying headers, in the order of `varying`, with the blanks as they are sent.
         """
         varied = [" ".join(values[index].split()) for index in self.order]
