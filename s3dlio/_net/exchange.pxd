@@ -14,6 +14,7 @@ cdef class Exchange:
     cdef bint _has_destination
     cdef Py_ssize_t _head_length
     cdef TlsTransport _tls         # None for a plain connection
+    cdef Exchange _leader          # the exchange that this one is beside: its lock must live as long
 
     cdef int _hold(self, bytes head, tuple body, list followed_by) except -1
     cdef int _hold_request(self, head, tuple body) except -1
@@ -24,4 +25,5 @@ cdef class Exchange:
     cdef void _release_memory(self) noexcept
     cdef bint _has_ended(self) noexcept
     cdef bint _belongs_to_parent(self) noexcept
+    cdef bint _sleep(self, Exchange other, double timeout) except -1
     cdef tuple _as_tuple(self, Response* response)

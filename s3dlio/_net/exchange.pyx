@@ -451,28 +451,53 @@ cdef class Exchange:
             ForkedError: this process was forked (by a signal handler, say) while a loop drove the exchange: that loop
                 runs in the parent.
         """
-        cdef double until = LONGEST_TIMEOUT if timeout is None else timeout
+        if not self._sleep(None, LONGEST_TIMEOUT if timeout is None else timeout):
+            return False
+        self._release_memory()
+        return True
+
+    def put_beside(self, Exchange leader not None):
+        """Makes the end of this exchange wake `leader.wait_beside`, too. Call it before `submit`.
+
+        Raises:
+            ValueError: this exchange was submitted already.
+        """
+        if load(&self.s.stage) != NEW:
+            raise ValueError("an exchange is put beside another one before it is submitted")
+        self._leader, self.s.leader_lock = leader, leader.s.ended_lock
+
+    def wait_beside(self, Exchange other not None, timeout=None):
+        """Sleeps until this exchange, or `other`, which was put beside it, has ended; `wait(0)` says which.
+
+        Timeout, result and errors are those of `wait`. Only one thread may wait here at a time.
+        """
+        return self._sleep(other, LONGEST_TIMEOUT if timeout is None else timeout)
+
+    cdef bint _sleep(self, Exchange other, double timeout) except -1:
         cdef double started = now_ns() / 1e9
-        cdef double left = until
+        cdef double left = timeout
         # Python handles signals in the main thread only, so only that one must check for them.
         cdef double slice = SIGNAL_SLICE if threading.current_thread() is threading.main_thread() else LONGEST_WAIT
         cdef int64_t microseconds
         cdef int acquired = PyThread_acquire_lock(self.s.ended_lock, NOWAIT_LOCK)
-        while not acquired:
+        while True:
+            # The lock is released for an exchange beside this one as well, and the stages say which has ended.
+            if acquired and self._has_ended():
+                PyThread_release_lock(self.s.ended_lock)
+                return True
+            if other is not None and other._has_ended():
+                return True
             if self._belongs_to_parent():
                 raise ForkedError("the request belongs to the process that this one was forked from")
             microseconds = <int64_t>(1e6 * max(0, min(left, slice)))
             with nogil:
                 acquired = PyThread_acquire_lock_timed(self.s.ended_lock, microseconds, 1) == PY_LOCK_ACQUIRED
             if acquired:
-                break
+                continue
             PyErr_CheckSignals()
-            left = until - (now_ns() / 1e9 - started)
+            left = timeout - (now_ns() / 1e9 - started)
             if left <= 0:
                 return False
-        PyThread_release_lock(self.s.ended_lock)
-        self._release_memory()
-        return True
 
     def continue_into(self, into, *, bint cut=False):
         """After HEAD_READY: sets the destination of the body. The exchange has to be submitted again.
@@ -510,6 +535,8 @@ cdef class Exchange:
             store(&self.s.stage, ENDED)
             self._release_memory()
             PyThread_release_lock(self.s.ended_lock)
+            if self.s.leader_lock != NULL:
+                PyThread_release_lock(self.s.leader_lock)
         elif self.s.outcome == HEAD_READY:
             self.s.outcome = CANCELLED
             self._release_memory()
@@ -525,8 +552,11 @@ cdef class Exchange:
         """
         cdef int acquired
         self.cancel()
-        with nogil:
-            acquired = PyThread_acquire_lock_timed(self.s.ended_lock, LONGEST_END, 0) == PY_LOCK_ACQUIRED
+        while True:
+            with nogil:
+                acquired = PyThread_acquire_lock_timed(self.s.ended_lock, LONGEST_END, 0) == PY_LOCK_ACQUIRED
+            if not acquired or self._has_ended():
+                break  # else it was released for an exchange beside this one
         if acquired:
             PyThread_release_lock(self.s.ended_lock)
             self._release_memory()

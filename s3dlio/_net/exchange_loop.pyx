@@ -124,8 +124,7 @@ cdef class ExchangeLoop:
     cdef void _abandon(self, State* one, bint own) noexcept:
         if own:
             one.outcome = CANCELLED
-            store(&one.stage, ENDED)
-            PyThread_release_lock(one.ended_lock)
+            _notify_waiters(one)
         Py_DECREF(<Exchange>one.owner)
 
     @property
@@ -349,8 +348,7 @@ cdef class ExchangeLoop:
             self._ended_count += 1
             self._kept += one.scratch_size + one.heads_size + (one.received if one.spill != NULL else 0)
             add(&self._load, -1)
-            store(&one.stage, ENDED)
-            PyThread_release_lock(one.ended_lock)
+            _notify_waiters(one)
         self._active_count = kept
 
     cdef void _check_deadlines(self, int64_t now) noexcept nogil:
@@ -392,6 +390,15 @@ cdef class ExchangeLoop:
             self._polls[i].revents = events
         if error != EINTR and timeout != 0:
             sleep_ns(BLIND_MILLISECONDS * <long>1000000)
+
+
+cdef void _notify_waiters(State* one) noexcept nogil:
+    """Gives the exchange back to its owner: from here on the loop changes nothing of it."""
+    cdef PyThread_type_lock leader_lock = one.leader_lock
+    store(&one.stage, ENDED)
+    PyThread_release_lock(one.ended_lock)
+    if leader_lock != NULL:
+        PyThread_release_lock(leader_lock)
 
 
 cdef int _milliseconds_until(int64_t deadline) noexcept nogil:

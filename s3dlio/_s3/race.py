@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("s3dlio")
 
-# Seconds between two checks for which of two exchanges has ended.
-RACE_SLICE = 0.01
-
 
 class Maker(Protocol):
     """Begins attempts and turns ended ones into results."""
@@ -108,11 +105,12 @@ class Race:
         call, request, exchange = self._call, self._call.request, self._first.exchange
         # The second receives into memory of its own: the destination belongs to the first until that has released it.
         second = self._maker.begin(call, self._target, lease, aside=request.into is not None)
+        second.exchange.put_beside(exchange)
         self._scope.enter(second.exchange)
         try:
             drivers().submit(second.exchange)
-            while call.left != 0:
-                if exchange.wait(RACE_SLICE):
+            while exchange.wait_beside(second.exchange, call.left):
+                if exchange.wait(0):
                     if exchange.outcome != Outcome.HEAD_READY or request.into is None:
                         return None
                     self._first.begin_body()
