@@ -59,7 +59,7 @@ cdef struct State:
     void* owner                # the Exchange; the loop that drives it holds a reference
     void* next                 # in the loop's stack of submitted exchanges
     PyThread_type_lock ended_lock  # a waiter sleeps on it: released when this exchange, or one beside it, has ended
-    PyThread_type_lock leader_lock # `ended_lock` of the exchange that this one is beside; NULL for none
+    PyThread_type_lock leader_lock  # `ended_lock` of the exchange that this one is beside; NULL for none
     int stage                  # a `Stage`; atomic
     int wakeup_fd              # wakes the loop, while the exchange is QUEUED
     ssize_t (*send)(State* s) noexcept nogil       # NULL: a plain socket, here and below
