@@ -348,7 +348,7 @@ def full() -> list[Workload]:
             SMALL_ABOUT.format(count="2,000", size="4 KiB"),
             _small(2000),
             (*PAIR, "obstore"),
-            ("minio",),
+            ("minio", "minio-tls"),
         ),
         Workload(
             "short",
