@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from .._net.addresses import Location, format_uri
 from .._runtime.kept_errors import without_traceback
+from .._values.checks import check_version_id
 from .._values.entity_tags import parse_entity_tag
 from ..config import HEADER_FIELDS, MultipartUploadConfig
 from ..errors import ChecksumMismatchError, InvalidRangeError, PreconditionFailedError, S3dlioError, S3Error
@@ -369,4 +370,4 @@ def _stop_at_head(promise: Promise) -> None:
 
 
 def _version(version_id: str | None) -> list[tuple[str, str]]:
-    return [] if version_id is None else [("versionId", version_id)]
+    return [] if version_id is None else [("versionId", check_version_id(version_id))]

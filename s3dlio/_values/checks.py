@@ -80,6 +80,15 @@ def check_header_text(name: str, value: Any) -> str:
     return value.strip()
 
 
+def check_version_id(value: Any) -> str:
+    """`value` as the version of an object: text that is not empty ("null" is the version of an unversioned object)."""
+    if not isinstance(value, str):
+        raise OptionTypeError(f"version_id={value!r} is not a str; leave it out for the current version")
+    if not value:
+        raise ConfigurationError("version_id is empty; leave it out for the current version")
+    return value
+
+
 def check_metadata(value: Any) -> dict[str, str]:
     """User metadata: names that are header tokens, ASCII values, at most 2 KiB in total.
 

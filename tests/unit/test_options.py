@@ -191,3 +191,24 @@ def test_progress_that_cannot_be_called_is_refused_before_any_request(name: str)
     arguments = (b"",) if name == "put_bytes" else ()
     with pytest.raises(TypeError, match="progress='bar' is not callable"):
         METHODS[name](CLIENT, URI, *arguments, progress="bar")
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "words"),
+    [
+        ("", s3dlio.ConfigurationError, "version_id is empty"),
+        (7, TypeError, "version_id=7 is not a str"),
+        (b"v", TypeError, r"version_id=b'v' is not a str"),
+    ],
+)
+def test_a_version_that_cannot_be_one_is_refused_before_a_request(
+    value: Any, kind: type[Exception], words: str
+) -> None:
+    for function, arguments in (
+        (CLIENT.get, ()),
+        (CLIENT.get_range, (0, 1)),
+        (CLIENT.get_into, (bytearray(1),)),
+        (CLIENT.stat, ()),
+    ):
+        with pytest.raises(kind, match=words):
+            function(URI, *arguments, version_id=value)
