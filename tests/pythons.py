@@ -70,9 +70,10 @@ def copy_sources(to: Path) -> None:
     shutil.rmtree(to, ignore_errors=True)
     to.mkdir(parents=True)
     built = shutil.ignore_patterns("*.so", "*.c", "__pycache__")
+    cached = shutil.ignore_patterns("__pycache__")
     for name in SOURCES:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, to / name, ignore=built)
+            shutil.copytree(ROOT / name, to / name, ignore=built if name == "s3dlio" else cached)
         else:
             shutil.copy(ROOT / name, to / name)
 
