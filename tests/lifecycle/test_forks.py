@@ -348,8 +348,9 @@ in_child(get)
 """
     with Peer(tls=authority.context) as server:
         server.store.put("b", "k", b"x")
-        reported = run(server, script)[1]
-    assert "a lock is held by another thread" not in reported, reported
+        reported = run(server, script)[1].split("a lock is held by another thread:\n")[1:]
+    # awscrt has a cryptographic library of its own. Its import is all that we do in it, and its locks are not OpenSSL's.
+    assert [trace for trace in reported if "_awscrt" not in trace] == []
 
 
 def test_a_fork_waits_for_other_threads_in_no_fork_but_not_for_ever_and_not_for_its_own(peer: Peer) -> None:
