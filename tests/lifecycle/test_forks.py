@@ -349,7 +349,7 @@ in_child(get)
     with Peer(tls=authority.context) as server:
         server.store.put("b", "k", b"x")
         reported = run(server, script)[1].split("a lock is held by another thread:\n")[1:]
-    # awscrt has a cryptographic library of its own. Its import is all that we do in it, and its locks are not OpenSSL's.
+    # awscrt has a cryptographic library of its own. Only its import calls that.
     assert [trace for trace in reported if "_awscrt" not in trace] == []
 
 
