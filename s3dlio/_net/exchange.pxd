@@ -1,23 +1,21 @@
 """What `exchange_loop` uses of an exchange: its state, and how its memory is released after the end."""
 
-from s3dlio._net.exchange_state cimport Response, State
+from s3dlio._net.exchange_state cimport State
 from s3dlio._net.tls cimport TlsTransport
 
 cdef class Exchange:
     cdef State s
     cdef object _sock              # keeps the descriptor open while the loop uses it
     cdef bytes _previous_head      # the state points into it
-    cdef int _wakeup_process         # process of the loop that drives it, and of `s.wakeup_fd`
+    cdef int _wakeup_process       # process of the loop that drives it, and of `s.wakeup_fd`
     cdef Py_buffer* _sources       # the requests' memory, held until the exchange has ended
     cdef int _source_count
-    cdef Py_buffer _destination         # where the body goes, held likewise
-    cdef bint _has_destination
+    cdef Py_buffer _destination    # where the body goes, held likewise
     cdef Py_ssize_t _head_length
     cdef TlsTransport _tls         # None for a plain connection
     cdef Exchange _leader          # the exchange that this one is beside: its lock must live as long
 
-    cdef int _hold(self, bytes head, tuple body, list followed_by) except -1
-    cdef int _hold_request(self, head, tuple body) except -1
+    cdef int _hold(self, list requests) except -1
     cdef int _hold_segment(self, segment) except -1
     cdef int _set_destination(self, into) except -1
     cdef void _release_sources(self) noexcept
@@ -26,4 +24,5 @@ cdef class Exchange:
     cdef bint _has_ended(self) noexcept
     cdef bint _belongs_to_parent(self) noexcept
     cdef bint _sleep(self, Exchange other, double timeout) except -1
-    cdef tuple _as_tuple(self, Response* response)
+    cdef bint _is_completed(self) noexcept
+    cdef bint _is_cut(self) noexcept

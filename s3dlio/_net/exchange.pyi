@@ -1,5 +1,5 @@
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 class Outcome(enum.IntEnum):
@@ -33,7 +33,7 @@ class Exchange:
         body: Sequence[Any],
         *,
         into: Any = None,
-        followed_by: Sequence[tuple[bytes, Sequence[Any]]] | None = None,
+        followed_by: Iterable[tuple[bytes, Sequence[Any]]] = (),
         reused: bool = False,
         previous_head: bytes | None = None,
         no_body: bool = False,
@@ -55,9 +55,9 @@ class Exchange:
     @property
     def body_received(self) -> int: ...
     @property
-    def answered(self) -> int: ...
+    def completed(self) -> int: ...
     @property
-    def answers(self) -> list[tuple[int, bytes, int, int]]: ...
+    def responses(self) -> list[tuple[int, bytes, int, int]]: ...
     @property
     def sent(self) -> int: ...
     @property
@@ -68,8 +68,6 @@ class Exchange:
     def leftover(self) -> bytes: ...
     @property
     def reusable(self) -> bool: ...
-    @property
-    def last_head(self) -> bytes: ...
     @property
     def submittable(self) -> bool: ...
     @property

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""One HTTP/1.1 exchange, or a series of them on one connection, as Python sees it: memory, transport, waiting.
+"""One or more HTTP/1.1 requests on one connection, as Python sees them: memory, transport, waiting.
 
-`exchange_loop` moves its bytes. An exchange never resolves names, connects or retries, and holds the memory of its
+`exchange_loop` moves the bytes. An exchange never resolves names, connects or retries, and holds the memory of its
 requests and bodies only while a loop may use it. `attempts` and `series` make exchanges.
 """
 
@@ -45,7 +45,7 @@ from s3dlio._net.exchange_state cimport (
     RECEIVE_ERROR,
     SEND_ERROR,
     UNUSUAL,
-    Response,
+    Request,
 )
 from s3dlio._net.response_head cimport Head, find_field, scan
 from s3dlio._net.socket_calls cimport (
@@ -169,16 +169,18 @@ cdef int64_t _nanoseconds(object seconds) except -1:
 
 @cython.no_gc_clear  # the held buffers must be released, not cleared
 cdef class Exchange:
-    """One HTTP/1.1 request and its response on one leased socket, or a series of such.
+    """One HTTP/1.1 request and its response on one leased socket, or several, one after the other.
+
+    Each request is sent once the previous response was a whole 2xx that left the connection in step; any other response
+    ends the exchange. What the properties say about "the response" is said of the last one.
 
     Args:
         sock: a connected `socket.socket` or `ssl.SSLSocket`; it is made non-blocking.
         head: the request head with its blank line.
         body: C-contiguous buffers that are sent one after the other, without a copy.
-        into: writable buffer for the body of a 2xx response; None for `body_bytes`. The bodies of a series follow each
-            other in it at multiples of 64 bytes; if one does not fit, the exchange pauses at its head.
-        followed_by: makes it a series: (head, body) of further requests. Each is sent once the previous response was a
-            whole 2xx that left the connection in step; any other response ends the series. See `answers`.
+        into: writable buffer for the bodies of 2xx responses, each at the next multiple of 64 bytes. If one does not
+            fit, the exchange pauses at its head. None: `body_bytes` takes the body, and no request is sent after it.
+        followed_by: (head, body) of further requests; see `responses`.
         reused: the connection has served other requests; bytes that arrive before this request begins belong to them.
         previous_head: head of the last response to those, or empty. A repetition, ``x-amz-request-id`` included, is not
             accepted as a response. None if the peer's request ids are not unique.
@@ -192,7 +194,7 @@ cdef class Exchange:
         MemoryError: there is no memory for the list of segments.
     """
 
-    def __cinit__(self, sock, bytes head not None, body, *, into=None, followed_by=None, bint reused=False,
+    def __cinit__(self, sock, bytes head not None, body, *, into=None, followed_by=(), bint reused=False,
                   bytes previous_head=None, bint no_body=False, bint pause_at_head=False, send_timeout=None,
                   first_byte_timeout=None, idle_timeout=None):
         self.s.wakeup_fd = -1
@@ -219,8 +221,7 @@ cdef class Exchange:
         self.s.first_byte_timeout = _nanoseconds(first_byte_timeout)
         self.s.idle_timeout = _nanoseconds(idle_timeout)
         # Copied first: what is counted is what is held, even if the caller's list changes meanwhile.
-        further = None if followed_by is None else [(one, tuple(more)) for one, more in followed_by]
-        self._hold(head, tuple(body), further)
+        self._hold([(head, tuple(body)), *((one, tuple(more)) for one, more in followed_by)])
         self._head_length = len(head)
         self._set_destination(into)
         sock.setblocking(False)
@@ -241,44 +242,29 @@ cdef class Exchange:
         free(self.s.iov)
         free(self.s.scratch)
         free(self.s.spill)
-        free(self.s.ends)
-        free(self.s.responses)
+        free(self.s.requests)
         free(self.s.heads)
 
-    cdef int _hold(self, bytes head, tuple body, list followed_by) except -1:
+    cdef int _hold(self, list requests) except -1:
         """Holds the requests' memory, which must not move or be freed before the exchange has ended."""
-        cdef bint series = followed_by is not None
-        cdef Py_ssize_t requests = 1 + len(followed_by) if series else 1
-        cdef Py_ssize_t count = requests + len(body)
-        cdef Py_ssize_t i = 0
-        for _, further in followed_by or ():
-            count += len(further)
+        cdef Py_ssize_t count = 0
+        cdef Py_ssize_t i
+        for _, body in requests:
+            count += 1 + len(body)
         if count > MOST_SEGMENTS:
-            raise ValueError(f"one request has {count} segments, more than the limit")
+            raise ValueError(f"an exchange has {count} segments, more than the limit of {MOST_SEGMENTS}")
         self._sources = <Py_buffer*>malloc(count * sizeof(Py_buffer))
         self.s.iov = <iovec*>malloc(count * sizeof(iovec))
-        if series:
-            self.s.ends = <int*>malloc(requests * sizeof(int))
-            self.s.responses = <Response*>malloc(requests * sizeof(Response))
-        if self._sources == NULL or self.s.iov == NULL or (
-            series and (self.s.ends == NULL or self.s.responses == NULL)
-        ):
+        self.s.requests = <Request*>malloc(len(requests) * sizeof(Request))
+        if self._sources == NULL or self.s.iov == NULL or self.s.requests == NULL:
             raise MemoryError("no memory for the segments of a request")
-        self._hold_request(head, body)
-        self.s.iov_count = self._source_count
-        self.s.requests = <int>requests
-        if series:
-            self.s.ends[0] = self._source_count
-            for one, further in followed_by:
-                i += 1
-                self._hold_request(one, further)
-                self.s.ends[i] = self._source_count
-        return 0
-
-    cdef int _hold_request(self, head, tuple body) except -1:
-        self._hold_segment(head)
-        for segment in body:
-            self._hold_segment(segment)
+        self.s.request_count = <int>len(requests)
+        for i in range(self.s.request_count):
+            head, body = requests[i]
+            self._hold_segment(head)
+            for segment in body:
+                self._hold_segment(segment)
+            self.s.requests[i].end = self._source_count
         return 0
 
     cdef int _hold_segment(self, segment) except -1:
@@ -291,10 +277,11 @@ cdef class Exchange:
 
     cdef int _set_destination(self, into) except -1:
         self._release_destination()
+        self.s.used = 0
         if into is None:
             return 0
         PyObject_GetBuffer(into, &self._destination, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
-        self._has_destination = True
+        self.s.has_into = True
         self.s.into = <char*>self._destination.buf
         self.s.into_size = self._destination.len
         return 0
@@ -306,16 +293,16 @@ cdef class Exchange:
 
     cdef void _release_destination(self) noexcept:
         self.s.into = NULL
-        self.s.into_size = self.s.used = 0
-        if self._has_destination:
-            self._has_destination = False
+        self.s.into_size = 0
+        if self.s.has_into:
+            self.s.has_into = False
             PyBuffer_Release(&self._destination)
 
     cdef void _release_memory(self) noexcept:
         """Releases the memory after the end, except what a paused exchange still needs. Cannot fail or wait."""
         if load(&self.s.stage) != ENDED:
             return
-        if self.s.outcome != HEAD_READY or self.s.ends == NULL:
+        if self.s.outcome != HEAD_READY or self.s.current + 1 == self.s.request_count:
             self._release_sources()
         if self.s.outcome != HEAD_READY:
             self._release_destination()
@@ -372,20 +359,37 @@ cdef class Exchange:
         return PyBytes_FromStringAndSize(self.s.spill, self.s.received)
 
     @property
-    def answered(self):
-        """Number of requests of a series with a whole 2xx response; grows while the exchange runs."""
-        return load(&self.s.answered)
+    def completed(self):
+        """Number of requests whose response was a whole 2xx with its body in `into`; grows while the exchange runs."""
+        return load(&self.s.current) + self._is_completed()
 
     @property
-    def answers(self):
-        """(status, head, offset in `into`, length) of each answered request of a series; empty while it runs."""
+    def responses(self):
+        """(status, head, offset in `into`, length) of each completed request; empty while the exchange runs."""
+        cdef list responses
+        cdef Request* one
+        cdef int i
         if not self._has_ended():
             return []
-        return [self._as_tuple(self.s.responses + i) for i in range(self.s.answered)]
+        responses = []
+        for i in range(self.s.current):
+            one = self.s.requests + i
+            head = PyBytes_FromStringAndSize(self.s.heads + one.head_at, one.head_length)
+            responses.append((one.status, head, one.body_at, one.body_length))
+        if self._is_completed():
+            responses.append((self.s.head.status, self.head_bytes, self.s.used, self.s.received))
+        return responses
 
-    cdef tuple _as_tuple(self, Response* response):
-        head = PyBytes_FromStringAndSize(self.s.heads + response.head_at, response.head_length)
-        return response.status, head, response.body_at, response.body_length
+    cdef bint _is_completed(self) noexcept:
+        """Whether the last response was a whole 2xx with its body in `into`."""
+        return (
+            self._has_ended() and self.s.outcome == COMPLETE and self.s.head.status < 300 and self.s.spill == NULL
+            and not self._is_cut()
+        )
+
+    cdef bint _is_cut(self) noexcept:
+        """Whether its body was not received to the end, because the caller wanted no more of it."""
+        return self.s.most and self.s.received < <size_t>max(0, self.s.head.content_length)
 
     @property
     def leftover(self):
@@ -423,20 +427,10 @@ cdef class Exchange:
             return False
         if self._tls is not None and self._tls.holds_more():
             return False
-        if self.s.most and self.s.received < <size_t>max(0, self.s.head.content_length):
-            return False  # cut short
         return not (
-            self.s.early or self.s.head.closes or self.s.head.unusual or self.s.leftover_at < self.s.scratch_length
+            self._is_cut() or self.s.early or self.s.head.closes or self.s.head.unusual
+            or self.s.leftover_at < self.s.scratch_length
         )
-
-    @property
-    def last_head(self):
-        """Head of the last response, also of a series; empty if none came."""
-        cdef Response* last
-        if not self._has_ended() or self.s.head.end > 0 or self.s.answered == 0:
-            return self.head_bytes
-        last = self.s.responses + self.s.answered - 1
-        return PyBytes_FromStringAndSize(self.s.heads + last.head_at, last.head_length)
 
     def wait(self, timeout=None):
         """Sleeps until the exchange has ended and released the caller's memory; signals interrupt the main thread.

@@ -45,8 +45,9 @@ cdef enum Phase:
     AWAITING_HEAD
     RECEIVING_BODY
 
-cdef struct Response:
-    # The response to one request of a series.
+cdef struct Request:
+    # One request, and its response once the exchange has gone on to the next one.
+    int end                    # of its segments in `iov`
     int status
     size_t head_at             # in `heads`
     size_t head_length
@@ -74,32 +75,31 @@ cdef struct State:
     int wants                  # poll events
     bint more                  # step again without sleeping: the budget ran out, or poll cannot see what is there
     bint resuming              # the loop has to resume it: it was paused at its head
-    iovec* iov                 # the requests; entries before `iov_next` are sent
-    int iov_count              # end of the current request
+    iovec* iov                 # segments of all requests; those before `iov_next` are sent
     int iov_next
-    int* ends                  # series: end of each request in `iov`; NULL for a single request
-    int requests
-    int answered               # requests with a whole 2xx that left the connection in step; atomic
-    Response* responses
-    char* heads                # of the responses, one after the other
+    Request* requests
+    int request_count
+    int current                # number of the request that is sent or awaits its response; atomic
+    char* heads                # of the responses before the current one, one after the other
     size_t heads_length
     size_t heads_size
-    size_t used                # series: bytes of `into` that bodies occupy
+    size_t used                # bytes of `into` that the bodies before the current one occupy
     size_t sent                # head and body; atomic
     size_t sent_before         # `sent` when the current request began
     size_t slice               # TLS by the socket's methods: length of the send to repeat; 0 for none
-    char* scratch              # response head, and what followed it in the same packet
+    char* scratch              # head of the current response, and what followed it in the same packet
     size_t scratch_length
     size_t scratch_size
     size_t interim             # bytes of dropped interim responses
-    size_t leftover_at         # in `scratch`: first byte after the part of the body that came with the head
+    size_t leftover_at         # in `scratch`: first byte that belongs to no response
     Head head
-    char* into                 # the caller's memory for a 2xx body
+    bint has_into
+    char* into                 # the caller's memory for the bodies of 2xx responses
     size_t into_size
     size_t most                # stop after this many bytes of the body; 0 for all of it
     char* spill                # our memory for any other body
-    char* destination          # one of these two
-    size_t received            # bytes of the body; atomic
+    char* destination          # of the current body: in one of these two
+    size_t received            # bytes of the current body; atomic
     int64_t send_timeout       # nanoseconds without progress; 0 for no limit, here and below
     int64_t first_byte_timeout
     int64_t idle_timeout

@@ -32,7 +32,7 @@ from s3dlio._net.exchange_state cimport (
     SENDING,
     UNUSUAL,
     WAIT,
-    Response,
+    Request,
     State,
 )
 from s3dlio._net.response_head cimport find_field, scan
@@ -88,7 +88,7 @@ cdef ssize_t _failed(State* s, int wants) noexcept nogil:
 
 cdef ssize_t plain_send(State* s) noexcept nogil:
     """Sends as much of the rest of the request as the socket takes."""
-    cdef int count = s.iov_count - s.iov_next
+    cdef int count = s.requests[s.current].end - s.iov_next
     cdef ssize_t n
     while True:
         n = send_gathered(s.fd, s.iov + s.iov_next, count if count < IOV_BATCH else IOV_BATCH)
@@ -141,9 +141,10 @@ cdef void _send_failed(State* s) noexcept nogil:
 
 
 cdef void _step_send(State* s, int events) noexcept nogil:
+    cdef int end = s.requests[s.current].end
     cdef size_t moved = 0
     cdef ssize_t n
-    while s.iov_next < s.iov_count:
+    while s.iov_next < end:
         if s.iov[s.iov_next].iov_len == 0:
             s.iov_next += 1
             continue
@@ -161,7 +162,7 @@ cdef void _step_send(State* s, int events) noexcept nogil:
     # A writable socket took part of a TLS record, even if the whole record is not sent yet.
     if moved or (s.buffered and events & POLLOUT):
         progress(s, s.send_timeout)
-    if s.iov_next == s.iov_count:
+    if s.iov_next == end:
         store(&s.request_sent, True)
         s.phase = AWAITING_HEAD
         s.wants = POLLIN
@@ -263,10 +264,10 @@ cdef bint _is_repeated(State* s) noexcept nogil:
     """Whether this repeats the previous response: the same head, request id included."""
     cdef const char* before = s.previous
     cdef size_t length = s.previous_length
-    cdef Response* last
+    cdef Request* last
     cdef Py_ssize_t at, named
-    if s.answered:
-        last = s.responses + s.answered - 1
+    if s.current:
+        last = s.requests + s.current - 1
         before = s.heads + last.head_at
         length = last.head_length
     if not s.responses_are_named or length == 0 or length != <size_t>s.head.end:
@@ -302,25 +303,25 @@ cdef size_t _wanted(State* s) noexcept nogil:
     return s.most if s.most and s.most < length else length
 
 
-cdef bint _choose_destination(State* s, size_t length) noexcept nogil:
-    if (s.into != NULL or s.ends != NULL) and 200 <= s.head.status < 300:
+cdef void _choose_destination(State* s, size_t length) noexcept nogil:
+    if s.has_into and s.head.status < 300:
         s.destination = s.into + s.used if length else NULL
-        return length <= s.into_size - s.used
-    if length == 0:
-        return True
-    if length <= MAX_SPILL:
-        s.spill = <char*>malloc(length)
-    s.destination = s.spill
-    return s.spill != NULL
+        if length > s.into_size - s.used:
+            s.outcome = HEAD_READY  # the caller supplies another destination
+    elif length:
+        if length <= MAX_SPILL:
+            s.spill = <char*>malloc(length)
+        s.destination = s.spill
+        if s.spill == NULL:
+            s.outcome = UNUSUAL
 
 
 cdef void begin_body(State* s) noexcept nogil:
     """Chooses the destination, moves what came with the head there, and stops a send in progress."""
     cdef size_t length = _wanted(s)
     cdef size_t came = s.scratch_length - s.head.end
-    if not _choose_destination(s, length):
-        # A series pauses here: the caller supplies another destination.
-        s.outcome = HEAD_READY if s.ends != NULL and s.head.status < 300 else UNUSUAL
+    _choose_destination(s, length)
+    if s.outcome != PENDING:
         return
     if came > length:
         came = length
@@ -379,14 +380,15 @@ cdef void _step_body(State* s, int events) noexcept nogil:
         s.outcome = COMPLETE
 
 
-# --- a series -------------------------------------------------------------------------------------------
+# --- from one request to the next ------------------------------------------------------------------------
 
 cdef bint _keep_head(State* s) noexcept nogil:
+    """Copies the head of the current response to `heads`; False where there is no memory."""
     cdef size_t size = s.heads_size
     cdef char* larger
     if s.heads_length + s.head.end > size:
         # Enough for all responses, if the others are like this one.
-        size = 2 * size if size else <size_t>s.head.end * s.requests
+        size = 2 * size if size else <size_t>s.head.end * (s.request_count - 1)
         if size < s.heads_length + s.head.end:
             size = s.heads_length + s.head.end
         larger = <char*>realloc(s.heads, size)
@@ -399,7 +401,7 @@ cdef bint _keep_head(State* s) noexcept nogil:
 
 
 cdef bint _is_in_step(State* s) noexcept nogil:
-    """Whether nothing follows a response: extra bytes would be taken for the next response."""
+    """Whether nothing follows the current response: extra bytes would be taken for the next response."""
     cdef ssize_t n
     if s.leftover_at < s.scratch_length:
         return False
@@ -409,35 +411,37 @@ cdef bint _is_in_step(State* s) noexcept nogil:
             return True
     elif s.phase != RECEIVING_BODY and s.scratch_length < s.scratch_size:
         return True
-    n = s.receive(s, s.scratch, s.scratch_size)
+    s.leftover_at = s.scratch_length = s.head.end
+    if not _room_in_scratch(s):
+        return False
+    n = s.receive(s, s.scratch + s.scratch_length, s.scratch_size - s.scratch_length)
     if n == WAIT:
         return True
-    s.leftover_at = 0
-    s.scratch_length = n if n > 0 else 0
-    s.head.closes = s.head.closes or n <= 0
+    if n > 0:
+        s.scratch_length += n
+    else:
+        s.head.closes = True
     return False
 
 
-cdef void _next_of_series(State* s) noexcept nogil:
-    """Sends the next request if the last response was a whole 2xx that left the connection in step."""
-    cdef Response* last
-    if s.head.status >= 300 or s.spill != NULL or not _keep_head(s):
+cdef void _begin_next(State* s) noexcept nogil:
+    """Sends the next request if the response was a whole 2xx that left the connection in step."""
+    cdef Request* done = s.requests + s.current
+    if s.current + 1 == s.request_count or s.head.status >= 300 or s.spill != NULL or s.most:
         return
-    last = s.responses + s.answered
-    last.status = s.head.status
-    last.head_at = s.heads_length
-    last.head_length = s.head.end
-    last.body_at = s.used
-    last.body_length = s.received
+    if s.head.closes or not _is_in_step(s) or not _keep_head(s):
+        return
+    done.status = s.head.status
+    done.head_at = s.heads_length
+    done.head_length = s.head.end
+    done.body_at = s.used
+    done.body_length = s.received
     s.heads_length += s.head.end
     s.used += (s.received + BODY_ALIGNMENT - 1) // BODY_ALIGNMENT * BODY_ALIGNMENT
     if s.used > s.into_size:
         s.used = s.into_size
-    store(&s.answered, s.answered + 1)
-    s.head.end = 0  # it is listed in `responses`; the exchange itself has no response yet
-    if s.answered == s.requests or s.head.closes or not _is_in_step(s):
-        return
-    s.iov_count = s.ends[s.answered]
+    store(&s.current, s.current + 1)
+    s.head.end = 0
     s.scratch_length = s.leftover_at = s.interim = 0
     store_size(&s.received, 0)
     s.sent_before = s.sent
@@ -472,15 +476,15 @@ cdef void _step(State* s, int events) noexcept nogil:
 cdef void step(State* s, int events) noexcept nogil:
     """Moves bytes until the socket blocks or the budget is spent. `events` is what poll reported."""
     _step(s, events)
-    if s.outcome == COMPLETE and s.ends != NULL:
-        _next_of_series(s)
+    if s.outcome == COMPLETE:
+        _begin_next(s)
 
 
 cdef void resume(State* s) noexcept nogil:
     """Continues after a pause at the head; the destination is set."""
     begin_body(s)
-    if s.outcome == COMPLETE and s.ends != NULL:
-        _next_of_series(s)
+    if s.outcome == COMPLETE:
+        _begin_next(s)
 
 
 cdef void start(State* s) noexcept nogil:

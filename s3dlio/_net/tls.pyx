@@ -325,7 +325,7 @@ cdef size_t _join(State* s, char* to) noexcept nogil:
     """Copies the next bytes of the request, at most one record of them."""
     cdef size_t length = 0, n
     cdef int i
-    for i in range(s.iov_next, s.iov_count):
+    for i in range(s.iov_next, s.requests[s.current].end):
         n = s.iov[i].iov_len if s.iov[i].iov_len < RECORD - length else RECORD - length
         if n:
             memcpy(to + length, s.iov[i].iov_base, n)
@@ -341,7 +341,7 @@ cdef ssize_t _send(State* s) noexcept nogil:
     cdef char joined[RECORD]
     cdef size_t sent = 0
     cdef int result
-    if first.iov_len < RECORD and s.iov_next + 1 < s.iov_count:
+    if first.iov_len < RECORD and s.iov_next + 1 < s.requests[s.current].end:
         # The head and the first bytes of the body: one record and one system call instead of two.
         result = ssl_write(s.transport, joined, _join(s, joined), &sent)
     else:

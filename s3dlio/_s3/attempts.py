@@ -196,7 +196,7 @@ class Attempts:
                 lease.sock, self.settings.timeouts.idle, lambda: scope.cancelled or call.left == 0
             )
             if outcome == Outcome.COMPLETE and exchange.reusable:
-                lease.keep(exchange.last_head)
+                lease.keep(exchange.head_bytes)
             lease.ended = True
             self._state.heard(exchange.head_bytes, fresh=not lease.reused)
         except http.BadResponse as error:
@@ -273,7 +273,7 @@ class Attempts:
                 series.run(scope, limits)
                 done = series.responses
                 if done:
-                    self._state.heard(series.exchange.last_head, fresh=False)
+                    self._state.heard(series.exchange.responses[-1][1], fresh=False)
                     self._record_series(requests, done, time.monotonic() - started)
                 return done, self._after_series(requests, series, lease, scope)
         except TransportError as error:
@@ -293,13 +293,10 @@ class Attempts:
             deadline, failed.took = self.settings.policy.deadline, series.took
             failed.unseen = deadline is None or series.took < deadline
             return failed
-        if exchange.outcome == Outcome.COMPLETE and 200 <= exchange.status < 300:
-            # The native series did not count it as one: its head could not be kept. No body of it is to be had here.
-            return Failed(retry.Failure.GARBAGE, TransportError("there is no memory for an answer"), sent=True)
-        if exchange.outcome == Outcome.COMPLETE and not exchange.status:
+        if exchange.outcome == Outcome.COMPLETE and exchange.status < 300:
             lease.ended = True
             if exchange.reusable:
-                lease.keep(exchange.last_head)
+                lease.keep(exchange.head_bytes)
             return None
         request = requests[len(series.responses)]
         result = self.conclude(Call(request, self.settings.policy), Sending(exchange, request), lease, scope)

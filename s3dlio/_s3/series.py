@@ -132,7 +132,7 @@ class Series:
                 if exchange.outcome != Outcome.HEAD_READY:
                     break
                 try:
-                    place = self._place(exchange.answered, exchange.content_length)
+                    place = self._place(exchange.completed, exchange.content_length)
                 except Exception:
                     exchange.end()
                     self.cut = not scope.cancelled
@@ -152,21 +152,21 @@ class Series:
             left = self._since + patience - time.monotonic()
             if self.exchange.wait(max(0.001, min(limit.seconds / 4, left))):
                 return True
-            if self.exchange.answered != self._seen:
-                self._seen, self._since = self.exchange.answered, time.monotonic()
+            if self.exchange.completed != self._seen:
+                self._seen, self._since = self.exchange.completed, time.monotonic()
             elif time.monotonic() - self._since >= patience:
                 return False
 
     def _place(self, answered: int, length: int) -> Any:
         if length == 0:
-            return None
+            return bytearray()
         buffer, start = self._room(length, self._count - answered)
         self._places.append((answered, buffer, start))
         return memoryview(buffer)[start:]
 
     def _collect(self) -> None:
         places = self._places
-        for number, (status, head, offset, length) in enumerate(self.exchange.answers):
+        for number, (status, head, offset, length) in enumerate(self.exchange.responses):
             while len(places) > 1 and places[1][0] <= number:
                 places.pop(0)
             place = (places[0][1], places[0][2] + offset) if length else None

@@ -284,10 +284,12 @@ def test_an_error_body_does_not_go_to_the_place(peers: Peers) -> None:
     assert (exchange.body_bytes, bytes(place)) == (b"hello", bytes(5))
 
 
-def test_a_body_longer_than_its_place_is_left_alone(peers: Peers) -> None:
-    place = bytearray(4)
-    assert run(peers.connect(answer(HELLO)), into=place).outcome == Outcome.UNUSUAL
-    assert place == bytes(4)
+def test_before_a_body_longer_than_its_destination_the_exchange_pauses(peers: Peers) -> None:
+    small, enough = bytearray(4), bytearray(5)
+    exchange = run(peers.connect(answer(HELLO)), into=small)
+    assert (exchange.outcome, small) == (Outcome.HEAD_READY, bytes(4))
+    resume(exchange, enough)
+    assert (exchange.outcome, enough, exchange.reusable) == (Outcome.COMPLETE, b"hello", True)
 
 
 @pytest.mark.parametrize("at", range(HELLO.index(b"hello"), len(HELLO) + 1))

@@ -101,7 +101,7 @@ def lateness_while_the_gil_is_held(files: list[str], context: ssl.SSLContext | N
             ctypes.PyDLL(None).usleep(int(HELD * 1e6))
             held_until, outcomes = time.monotonic(), {exchange.outcome for exchange in exchanges}
             assert all(exchange.wait(60) for exchange in exchanges)
-            assert {exchange.answered for exchange in exchanges} == {REQUESTS}
+            assert {exchange.completed for exchange in exchanges} == {REQUESTS}
         last, count = server.stdout.readline().split()
     assert int(count) == CONNECTIONS * REQUESTS
     return float(last) - held_until, outcomes

@@ -178,7 +178,7 @@ def test_the_answer_before_once_more_is_no_answer(peers: Peers, status: int) -> 
     previous = before[:-2]
     for came, outcome in ((before, Outcome.OUT_OF_STEP), (other, Outcome.COMPLETE)):
         exchange = run(peers.connect(answer(came)), reused=True, previous_head=previous)
-        assert (exchange.outcome, exchange.last_head, exchange.request_sent) == (outcome, came[:-2], True)
+        assert (exchange.outcome, exchange.head_bytes, exchange.request_sent) == (outcome, came[:-2], True)
     exchange = run(peers.connect(answer(before)), reused=True, previous_head=None)
     assert exchange.outcome == Outcome.COMPLETE
 
@@ -210,7 +210,7 @@ def test_a_series_ends_where_an_answer_comes_twice(peers: Peers, at: int) -> Non
     exchange = Exchange(sock, REQUEST, [], followed_by=[(REQUEST, [])] * 3, into=place, previous_head=b"")
     drivers().submit(exchange)
     assert exchange.wait(30)
-    assert (exchange.outcome, exchange.answered, exchange.request_sent) == (Outcome.OUT_OF_STEP, at, True)
+    assert (exchange.outcome, exchange.completed, exchange.request_sent) == (Outcome.OUT_OF_STEP, at, True)
     assert not exchange.reusable
 
 
@@ -219,7 +219,7 @@ def test_a_series_goes_by_the_last_answer_of_the_exchange_before(peers: Peers) -
     exchange = run(
         peers.connect(answer(NAMED % b"A")), followed_by=[(REQUEST, [])], into=bytearray(9), previous_head=previous
     )
-    assert (exchange.outcome, exchange.answered) == (Outcome.OUT_OF_STEP, 0)
+    assert (exchange.outcome, exchange.completed) == (Outcome.OUT_OF_STEP, 0)
 
 
 def test_the_last_head_of_a_series_is_told(peers: Peers) -> None:
@@ -230,7 +230,7 @@ def test_the_last_head_of_a_series_is_told(peers: Peers) -> None:
         sock.recv(1)
 
     exchange = run(peers.connect(script), followed_by=[(REQUEST, [])], into=bytearray(100))
-    assert (exchange.answered, exchange.last_head) == (2, (NAMED % b"B")[:-2])
+    assert (exchange.completed, exchange.head_bytes) == (2, (NAMED % b"B")[:-2])
 
 
 # --------------------------------------------------------------------------------------------------- interim answers
@@ -257,4 +257,4 @@ def test_interim_answers_within_bounds_are_dropped_before_every_answer_of_a_seri
         sock.recv(1)
 
     exchange = run(peers.connect(script), followed_by=[(REQUEST, [])] * 2, into=bytearray(300))
-    assert (exchange.outcome, exchange.answered) == (Outcome.COMPLETE, 3)
+    assert (exchange.outcome, exchange.completed) == (Outcome.COMPLETE, 3)

@@ -123,11 +123,11 @@ def run(sock: socket.socket, requests: Sequence[Request], **options: Any) -> Exc
 
 
 def bodies(exchange: Exchange, place: Any) -> list[bytes]:
-    return [bytes(memoryview(place)[at : at + length]) for _, _, at, length in exchange.answers]
+    return [bytes(memoryview(place)[at : at + length]) for _, _, at, length in exchange.responses]
 
 
 def heads(exchange: Exchange) -> list[bytes]:
-    return [head for _, head, _, _ in exchange.answers]
+    return [head for _, head, _, _ in exchange.responses]
 
 
 def head_of(sent: bytes) -> bytes:
@@ -144,16 +144,18 @@ def test_every_request_is_answered_and_each_body_lies_at_the_next_cache_line(pee
     sent = [patterned(size) for size in (1, 64, 65, 20_000)]
     place = bytearray(64 + 64 + 128 + 20_000)
     exchange = run(peers.connect(Answers(*map(answer, sent))), FOUR, into=place)
-    assert (exchange.outcome, exchange.answered, exchange.reusable) == (Outcome.COMPLETE, 4, True)
-    assert [(status, at, length) for status, _, at, length in exchange.answers] == [
+    assert (exchange.outcome, exchange.completed, exchange.reusable) == (Outcome.COMPLETE, 4, True)
+    assert [(status, at, length) for status, _, at, length in exchange.responses] == [
         (200, 0, 1), (200, 64, 64), (200, 128, 65), (200, 256, 20_000),
     ]  # fmt: skip
     assert bodies(exchange, place) == sent
 
 
-def test_what_counts_as_an_answer_of_the_series_is_none_of_the_exchange(peers: Peers) -> None:
-    exchange = run(peers.connect(Answers(*[answer(b"x")] * 4)), FOUR, into=bytearray(500))
-    assert (exchange.status, exchange.head_bytes, exchange.body_bytes, exchange.leftover) == (0, b"", b"", b"")
+def test_the_response_of_a_series_is_the_last_one(peers: Peers) -> None:
+    sent = [answer(b"x" * size, status=200 + size) for size in range(4)]
+    exchange = run(peers.connect(Answers(*sent)), FOUR, into=bytearray(500))
+    assert (exchange.status, exchange.head_bytes, exchange.body_received) == (203, head_of(sent[3]), 3)
+    assert (exchange.body_bytes, exchange.leftover) == (b"", b"")
 
 
 def test_heads_and_bodies_of_the_requests_go_out_whole_and_in_order(peers: Peers) -> None:
@@ -164,7 +166,7 @@ def test_heads_and_bodies_of_the_requests_go_out_whole_and_in_order(peers: Peers
         request(3, bytearray(patterned(MIB))),
     ]
     peer = Answers(*[answer()] * 4)
-    assert run(peers.connect(peer), asked).answered == 4
+    assert run(peers.connect(peer), asked).completed == 4
     assert peer.requests == [head + b"".join(map(bytes, body)) for head, body in asked]
 
 
@@ -179,19 +181,19 @@ def test_no_byte_of_a_request_goes_out_before_the_one_before_it_is_answered(peer
             sock.sendall(b"y")
 
     exchange = run(peers.connect(script), FOUR, into=bytearray(500))
-    assert (exchange.answered, early) == (4, [False] * 4)
+    assert (exchange.completed, early) == (4, [False] * 4)
 
 
 def test_bodies_of_no_bytes_need_no_place(peers: Peers) -> None:
     exchange = run(peers.connect(Answers(*[answer()] * 4)), FOUR)
-    assert [(at, length) for _, _, at, length in exchange.answers] == [(0, 0)] * 4
+    assert [(at, length) for _, _, at, length in exchange.responses] == [(0, 0)] * 4
     assert exchange.reusable
 
 
 def test_an_empty_body_between_others_takes_no_room(peers: Peers) -> None:
     place = bytearray(70)
     exchange = run(peers.connect(Answers(answer(b"ab"), answer(), answer(b"cd"))), FOUR[:3], into=place)
-    assert (bodies(exchange, place), exchange.answers[2][2]) == ([b"ab", b"", b"cd"], 64)
+    assert (bodies(exchange, place), exchange.responses[2][2]) == ([b"ab", b"", b"cd"], 64)
 
 
 def test_the_last_body_may_fill_its_place_to_the_end(peers: Peers) -> None:
@@ -203,7 +205,7 @@ def test_the_last_body_may_fill_its_place_to_the_end(peers: Peers) -> None:
 def test_a_series_of_one_is_a_series(peers: Peers) -> None:
     place = bytearray(5)
     exchange = run(peers.connect(Answers(answer(b"hello"))), FOUR[:1], into=place)
-    assert (exchange.outcome, exchange.answers, bytes(place)) == (
+    assert (exchange.outcome, exchange.responses, bytes(place)) == (
         Outcome.COMPLETE, [(200, head_of(answer(b"hello")), 0, 5)], b"hello",
     )  # fmt: skip
     assert exchange.reusable
@@ -224,7 +226,7 @@ def test_interim_answers_and_answers_without_a_body_are_part_of_a_series(peers: 
     ]
     place = bytearray(100)
     exchange = run(peers.connect(Answers(*sent)), FOUR[:3], into=place)
-    assert [status for status, *_ in exchange.answers] == [200, 204, 201]
+    assert [status for status, *_ in exchange.responses] == [200, 204, 201]
     assert bodies(exchange, place) == [b"one", b"", b"created"]
     assert exchange.reusable
 
@@ -279,7 +281,7 @@ def check_some_packets(transport: Contexts, data: st.DataObject) -> None:
             found += bodies(exchange, place)[len(found) :]
             place = bytearray(exchange.content_length + data.draw(st.integers(0, 10_000)))
             resume(exchange, place)
-        assert (exchange.outcome, exchange.answered, exchange.reusable) == (Outcome.COMPLETE, len(sizes), True)
+        assert (exchange.outcome, exchange.completed, exchange.reusable) == (Outcome.COMPLETE, len(sizes), True)
         found += bodies(exchange, place)[len(found) :]
     assert [head + body for head, body in zip(heads(exchange), found, strict=True)] == sent
     assert peer.requests == [head + b"".join(body) for head, body in asked]
@@ -292,44 +294,51 @@ def test_before_a_body_that_does_not_fit_the_series_pauses_and_goes_on_in_a_new_
     sent = [patterned(size) for size in (60, 100, 30_000, 5)]
     first, second, third = bytearray(100), bytearray(128), bytearray(40_000)
     exchange = run(peers.connect(Answers(*map(answer, sent))), FOUR, into=first)
-    assert (exchange.outcome, exchange.answered, exchange.content_length) == (Outcome.HEAD_READY, 1, 100)
+    assert (exchange.outcome, exchange.completed, exchange.content_length) == (Outcome.HEAD_READY, 1, 100)
     assert bodies(exchange, first) == sent[:1]
     resume(exchange, second)
     first.append(1)
-    assert (exchange.outcome, exchange.answered, exchange.content_length) == (Outcome.HEAD_READY, 2, 30_000)
+    assert (exchange.outcome, exchange.completed, exchange.content_length) == (Outcome.HEAD_READY, 2, 30_000)
     resume(exchange, third)
-    assert (exchange.outcome, exchange.answered, exchange.reusable) == (Outcome.COMPLETE, 4, True)
-    assert [at for _, _, at, _ in exchange.answers] == [0, 0, 0, 30_016]
+    assert (exchange.outcome, exchange.completed, exchange.reusable) == (Outcome.COMPLETE, 4, True)
+    assert [at for _, _, at, _ in exchange.responses] == [0, 0, 0, 30_016]
     assert (first[:60], second[:100], third[:30_000], third[30_016:30_021]) == tuple(sent)
 
 
 @pytest.mark.parametrize("size", [5, 12_000], ids=["all-came-with-the-head", "more-to-come"])
 def test_a_series_without_a_place_asks_for_one_at_the_first_body(peers: Peers, size: int) -> None:
     sent = [patterned(size) for _ in range(4)]
-    exchange = run(peers.connect(Answers(*map(answer, sent))), FOUR)
-    assert (exchange.outcome, exchange.answered, exchange.content_length) == (Outcome.HEAD_READY, 0, size)
+    exchange = run(peers.connect(Answers(*map(answer, sent))), FOUR, into=bytearray())
+    assert (exchange.outcome, exchange.completed, exchange.content_length) == (Outcome.HEAD_READY, 0, size)
     place = bytearray(4 * size + 4 * 64)
     resume(exchange, place)
-    assert (exchange.answered, bodies(exchange, place)) == (4, sent)
+    assert (exchange.completed, bodies(exchange, place)) == (4, sent)
 
 
 def test_a_place_that_is_too_small_again_leaves_the_series_paused(peers: Peers) -> None:
     exchange = run(peers.connect(Answers(*[answer(b"hello")] * 4)), FOUR, into=bytearray(4))
-    for small in (bytearray(3), None, bytearray()):
+    for small in (bytearray(3), bytearray()):
         resume(exchange, small)
-        assert (exchange.outcome, exchange.answered) == (Outcome.HEAD_READY, 0)
+        assert (exchange.outcome, exchange.completed) == (Outcome.HEAD_READY, 0)
     place = bytearray(500)
     resume(exchange, place)
     assert bodies(exchange, place) == [b"hello"] * 4
+
+
+def test_a_body_of_our_memory_is_the_last_of_a_series(peers: Peers) -> None:
+    peer = Answers(answer(), answer(b"hello"))
+    exchange = run(peers.connect(peer), FOUR)
+    assert (exchange.outcome, exchange.completed, exchange.status) == (Outcome.COMPLETE, 1, 200)
+    assert (exchange.body_bytes, exchange.reusable, len(peer.requests)) == (b"hello", True, 2)
 
 
 def test_a_series_may_pause_at_every_head_and_lose_its_place_there(peers: Peers) -> None:
     exchange = run(peers.connect(Answers(*[answer(b"hello")] * 3)), FOUR[:3], into=bytearray(500), pause_at_head=True)
     places = [bytearray(5) for _ in range(3)]
     for answered, place in enumerate(places):
-        assert (exchange.outcome, exchange.answered) == (Outcome.HEAD_READY, answered)
-        resume(exchange, None)
-        assert (exchange.outcome, exchange.answered) == (Outcome.HEAD_READY, answered)
+        assert (exchange.outcome, exchange.completed) == (Outcome.HEAD_READY, answered)
+        resume(exchange, bytearray(4))
+        assert (exchange.outcome, exchange.completed) == (Outcome.HEAD_READY, answered)
         resume(exchange, place)
     assert (exchange.outcome, places) == (Outcome.COMPLETE, [b"hello"] * 3)
 
@@ -346,7 +355,7 @@ def test_an_error_answer_ends_the_series_and_leaves_the_connection_in_step(
     peer = Answers(*[answer(b"fine")] * good, refusal)
     place = bytearray(500)
     exchange = run(peers.connect(peer), FOUR, into=place)
-    assert (exchange.outcome, exchange.answered, exchange.status) == (Outcome.COMPLETE, good, status)
+    assert (exchange.outcome, exchange.completed, exchange.status) == (Outcome.COMPLETE, good, status)
     assert exchange.head_bytes + exchange.body_bytes == refusal
     assert bodies(exchange, place) == [b"fine"] * good
     assert exchange.reusable
@@ -356,7 +365,7 @@ def test_an_error_answer_ends_the_series_and_leaves_the_connection_in_step(
 def test_an_unusual_answer_ends_the_series_and_is_left_to_python(peers: Peers) -> None:
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     exchange = run(peers.connect(Answers(answer(b"one"), chunked + b"5\r\nhello")), FOUR, into=bytearray(500))
-    assert (exchange.outcome, exchange.answered, exchange.status) == (Outcome.UNUSUAL, 1, 200)
+    assert (exchange.outcome, exchange.completed, exchange.status) == (Outcome.UNUSUAL, 1, 200)
     assert (exchange.head_bytes, exchange.leftover, exchange.reusable) == (chunked, b"5\r\nhello", False)
 
 
@@ -364,7 +373,7 @@ def test_a_connection_that_is_to_close_ends_the_series(peers: Peers) -> None:
     closing = answer(b"two", fields=b"Connection: close\r\n")
     peer, place = Answers(answer(b"one"), closing, close=True), bytearray(500)
     exchange = run(peers.connect(peer), FOUR, into=place)
-    assert (exchange.outcome, exchange.status, exchange.answered) == (Outcome.COMPLETE, 0, 2)
+    assert (exchange.outcome, exchange.status, exchange.completed) == (Outcome.COMPLETE, 200, 2)
     assert bodies(exchange, place) == [b"one", b"two"]
     assert not exchange.reusable
     assert len(peer.requests) == 2
@@ -381,7 +390,7 @@ def test_bytes_that_nobody_asked_for_end_the_series(peers: Peers, size: int, at:
     peer, place = Answers(*sent[:at], sent[at] + answer(b"not asked for")), bytearray(100_000)
     sock = peers.connect(peer)
     exchange = run(sock, FOUR, into=place)
-    assert (exchange.outcome, exchange.answered, exchange.status) == (Outcome.COMPLETE, at + 1, 0)
+    assert (exchange.outcome, exchange.completed, exchange.status) == (Outcome.COMPLETE, at + 1, 200)
     assert [head + body for head, body in zip(heads(exchange), bodies(exchange, place), strict=True)] == sent[: at + 1]
     if at < 3:
         assert not exchange.reusable
@@ -403,7 +412,7 @@ def test_a_peer_that_closes_between_answers_leaves_those_before(peers: Peers, go
         gone.set()
 
     exchange = run(peers.connect(script), FOUR, into=place)
-    assert (exchange.outcome, exchange.answered) == (Outcome.CLOSED_BEFORE_RESPONSE, good)
+    assert (exchange.outcome, exchange.completed) == (Outcome.CLOSED_BEFORE_RESPONSE, good)
     assert (exchange.status, exchange.head_bytes, exchange.request_sent) == (0, b"", True)
     assert bodies(exchange, place) == sent
     assert not exchange.reusable
@@ -469,7 +478,7 @@ def test_every_request_has_the_whole_time_for_its_first_byte() -> None:
     asked = [request(number) for number in range(24)]
     with Peers() as peers:
         exchange = run(peers.connect(script), asked, into=bytearray(2000), first_byte_timeout=1.2, idle_timeout=1.2)
-    assert (exchange.outcome, exchange.answered) == (Outcome.COMPLETE, 24)
+    assert (exchange.outcome, exchange.completed) == (Outcome.COMPLETE, 24)
 
 
 def test_an_early_refusal_stops_the_sending_and_ends_the_series(peers: Peers) -> None:
@@ -496,7 +505,7 @@ def test_an_answer_before_its_request_is_out_is_none_of_the_series(peers: Peers)
 
     place = bytearray(500)
     exchange = run(peers.connect(script), [FOUR[0], request(1, bytes(64 * MIB)), FOUR[2]], into=place)
-    assert (exchange.outcome, exchange.status, exchange.answered) == (Outcome.EARLY_SUCCESS, 200, 1)
+    assert (exchange.outcome, exchange.status, exchange.completed) == (Outcome.EARLY_SUCCESS, 200, 1)
     assert (exchange.early, exchange.reusable, bodies(exchange, place)) == (True, False, [b"one"])
 
 
@@ -514,10 +523,10 @@ def test_nothing_is_told_of_the_answers_while_a_loop_has_the_series(peers: Peers
 
     exchange = series(peers.connect(script), FOUR, into=bytearray(500))
     assert answered.wait(30)
-    assert (exchange.outcome, exchange.answered, exchange.answers) == (Outcome.PENDING, 1, [])
+    assert (exchange.outcome, exchange.completed, exchange.responses) == (Outcome.PENDING, 1, [])
     exchange.cancel()
     assert exchange.wait(30)
-    assert len(exchange.answers) == 1
+    assert len(exchange.responses) == 1
 
 
 def held(*buffers: bytearray) -> list[bool]:
@@ -551,18 +560,21 @@ def test_the_memory_of_all_requests_is_held_to_the_end_and_no_longer(peers: Peer
     assert held(*memory, place) == [True] * 4  # though the first has been answered
     go_on.set()
     assert exchange.wait(30)
-    assert exchange.answered == 3
+    assert exchange.completed == 3
     assert held(*memory, place) == [False] * 4
 
 
 def test_a_paused_series_holds_its_requests_and_its_place(peers: Peers) -> None:
-    memory, place = [bytearray(10), bytearray(10)], bytearray(70)
-    peer = Answers(answer(b"12345678"), answer(b"12345678"))
+    memory, place, second = [bytearray(10) for _ in range(3)], bytearray(70), bytearray(8)
+    peer = Answers(*[answer(b"12345678")] * 3)
     exchange = run(peers.connect(peer), [request(n, one) for n, one in enumerate(memory)], into=place)
-    assert exchange.outcome == Outcome.HEAD_READY
-    assert held(*memory, place) == [True] * 3
+    assert (exchange.outcome, exchange.completed) == (Outcome.HEAD_READY, 1)
+    assert held(*memory, place) == [True] * 4
+    resume(exchange, second)
+    assert (exchange.outcome, exchange.completed) == (Outcome.HEAD_READY, 2)
+    assert held(*memory, place, second) == [False] * 4 + [True]  # no request is left to send
     resume(exchange, bytearray(8))
-    assert (exchange.answered, held(*memory, place)) == (2, [False] * 3)
+    assert (exchange.completed, held(second)) == (3, [False])
 
 
 @pytest.mark.parametrize("when", ["sending", "waiting", "paused", "before"])

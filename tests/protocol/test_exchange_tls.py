@@ -274,7 +274,7 @@ body = [bytes(size)] if size else []
 one = Exchange(sock, head, body, into=bytearray(count * 4096), followed_by=[(head, body)] * (count - 1))
 print(f"fd {sock.fileno()}", flush=True)
 drivers().submit(one)
-assert one.wait(30) and one.answered == count, (one.outcome, one.answered)
+assert one.wait(30) and one.completed == count, (one.outcome, one.answered)
 """
 
 
