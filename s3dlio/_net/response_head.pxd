@@ -1,7 +1,7 @@
-"""The four facts of a response head, without the GIL: where it ends, status, Content-Length, anything unusual.
+"""Reads ordinary response heads without the GIL: where a head ends, its status, its Content-Length, its fields.
 
-Whatever this does not understand is garbage or unusual, never guessed: httptools reads the head again in
-Python, and a response called unusual is finished there. `exchange_steps` calls it, and `scan_head` for tests.
+A head that this does not understand is garbage or unusual, never guessed at: httptools reads an unusual head in Python
+(`http`), which also receives its body. `exchange_steps` calls `scan`, `exchange` calls `find_field`.
 """
 
 from libc.stdint cimport int64_t
@@ -13,6 +13,32 @@ cdef struct Head:
     int64_t content_length     # -1 where there is none
     bint unusual
     bint closes                # the peer closes the connection after this response
+
+
+cdef inline bint _is_name(const unsigned char* name, Py_ssize_t length) noexcept nogil:
+    """Whether it is made of letters, digits, hyphens and underscores. Few names have other bytes: httptools reads them."""
+    cdef unsigned char good = length > 0
+    cdef unsigned char c, letter, digit
+    cdef Py_ssize_t i
+    for i in range(length):
+        c = name[i]
+        letter = (c | 0x20) - <unsigned char>c"a"
+        digit = c - <unsigned char>c"0"
+        good &= (letter < 26) | (digit < 10) | (c == c"-") | (c == c"_")
+    return good
+
+
+cdef inline bint _is_text(const unsigned char* head, Py_ssize_t length) noexcept nogil:
+    """Whether its lines have no control characters but tabs (RFC 9110, section 5.5); each LF follows a CR already."""
+    cdef unsigned char bad = 0
+    cdef unsigned char c
+    cdef Py_ssize_t i
+    # Without branches, so that the compiler vectorizes it.
+    for i in range(length - 1):
+        c = head[i]
+        bad |= ((c < 0x20) & (c != c"\t") & (c != c"\r") & (c != c"\n")) | (c == 0x7F)
+        bad |= (c == c"\r") & (head[i + 1] != c"\n")
+    return bad == 0
 
 
 cdef inline bint _is_blank(char c) noexcept nogil:
@@ -40,18 +66,18 @@ cdef inline void _read_length(Head* head, const char* value, Py_ssize_t length) 
             head.unusual = True
             return
         number = number * 10 + (value[i] - c"0")
-    if head.content_length >= 0 and head.content_length != number:
+    if head.content_length >= 0:  # a second one, even if it says the same
         head.unusual = True
     head.content_length = number
 
 
 cdef inline void _read_field(Head* head, const char* line, Py_ssize_t length) noexcept nogil:
     cdef const char* colon = <const char*>memchr(line, c":", length)
+    cdef Py_ssize_t name = colon - line
     # A folded line, or a blank before the colon, means different things to different parsers (RFC 9112, section 5).
-    if colon == NULL or colon == line or _is_blank(line[0]) or _is_blank(colon[-1]):
+    if colon == NULL or not _is_name(<const unsigned char*>line, name):
         head.unusual = True
         return
-    cdef Py_ssize_t name = colon - line
     cdef const char* value = colon + 1
     cdef Py_ssize_t rest = length - name - 1
     while rest > 0 and _is_blank(value[0]):
@@ -106,6 +132,8 @@ cdef inline void scan(const char* data, Py_ssize_t length, Head* head) noexcept 
             return
         if newline - 1 == start:
             head.end = newline + 1
+            if not _is_text(<const unsigned char*>data, head.end):
+                head.unusual = True
             return
         if start:
             _read_field(head, data + start, newline - 1 - start)

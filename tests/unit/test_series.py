@@ -27,11 +27,13 @@ from s3dlio.config import ClientSettings
 
 # ------------------------------------------------------------------------------------------ what an answer says
 
-NAMES = st.sampled_from(["ETag", "etag", "x", "X-Amz-Version-Id", "x-amz-checksum-crc64nvme", "Content-Length", "a-b"])
+NAMES = st.sampled_from(
+    ["ETag", "etag", "x", "X-Amz-Version-Id", "x-amz-checksum-crc64nvme", "Content-Length", "a-b", "a_1", "a b", "é", ""]
+)
 BLANKS = st.text(" \t", max_size=3)
 VALUES = st.one_of(
     st.integers(0, 10**6).map(str),
-    st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f"), max_size=12),
+    st.text(st.characters(max_codepoint=0xFF, exclude_characters="\n"), max_size=12),
     st.sampled_from(["", ":", '"tag"', "a:b", "x, y", "é"]),
 )
 FIELDS = st.lists(st.tuples(NAMES, BLANKS, VALUES, BLANKS), max_size=7)
@@ -51,10 +53,7 @@ def test_fields_of_every_usual_head_read_as_httptools_reads_them(
     assert end == len(head)
     if unusual:
         return
-    try:
-        expected = http.parse_head(head)
-    except http.BadResponse:
-        return  # what httptools does not read at all is no usual answer of any server
+    expected = http.parse_head(head)
     found = UsualHead(head)
     assert dict(found) == expected.headers
     assert len(found) == len(expected.headers)
