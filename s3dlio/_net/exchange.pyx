@@ -347,6 +347,11 @@ cdef class Exchange:
         return PyBytes_FromStringAndSize(self.s.scratch, self.s.head.end)
 
     @property
+    def head_is_ordinary(self):
+        """Whether the native scanner understands every line of the head, so that `head_field` finds its fields."""
+        return bool(self._has_ended() and self.s.head.end > 0 and not self.s.head.unusual)
+
+    @property
     def content_length(self):
         """The announced length of the body; -1 if none was announced."""
         return self.s.head.content_length if self._has_ended() and self.s.head.end > 0 else -1

@@ -285,9 +285,11 @@ cdef void _head_complete(State* s) noexcept nogil:
     elif s.early and s.head.status < 300:
         # The store does not have the whole request yet, so a success proves nothing.
         s.outcome = EARLY_SUCCESS
+    elif s.head.unusual:
+        s.outcome = UNUSUAL
     elif s.no_body or s.head.status == 204 or s.head.status == 304:
         s.outcome = COMPLETE
-    elif s.head.unusual or s.head.content_length < 0:
+    elif s.head.content_length < 0:
         s.outcome = UNUSUAL
     elif s.pause:
         s.outcome = HEAD_READY

@@ -1,7 +1,7 @@
-"""Reads HTTP/1.1 response heads with httptools, and finishes in Python the few responses the native loop leaves.
+"""Reads what the native loop leaves: unusual response heads, and bodies that are chunked or have no length.
 
-Chunked bodies and bodies without a length end up here, on the worker thread that asked. It judges no response and
-bounds no payload: where the bytes go is its caller's business. It must never run on a driver thread, because it waits.
+httptools parses them, on the worker thread that made the request. This module judges no response and bounds no
+payload: the caller chooses the destination. It must never run on a driver thread, because it waits.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import select
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import httptools
+
+from .exchange import head_field
 
 # More than any document that S3 sends. Payload has no limit but memory.
 MAX_DOCUMENT = 64 << 20
@@ -22,15 +24,34 @@ FRAMING_PER_BYTE = 8
 _SLICE = 0.1  # seconds between two looks at the cancel flag
 
 
-class ResponseHead:
-    """Status and headers; names are lower case, repeated fields are joined with a comma (RFC 9110, section 5.2)."""
+# Names are lower case; repeated fields are joined with a comma (RFC 9110, section 5.2).
+Headers = Mapping[str, str]
 
-    __slots__ = ("headers", "keep_alive", "status")
 
-    def __init__(self, status: int, headers: dict[str, str], keep_alive: bool) -> None:
-        self.status = status
-        self.headers = headers
-        self.keep_alive = keep_alive
+class OrdinaryHeaders(Headers):
+    """The fields of a head that the native scanner understands; it looks them up when they are asked for."""
+
+    __slots__ = ("_head",)
+
+    def __init__(self, head: bytes) -> None:
+        self._head = head
+
+    def __getitem__(self, name: str) -> str:
+        value = head_field(self._head, name.encode("latin-1"))
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def get(self, name: str, default: Any = None) -> Any:
+        value = head_field(self._head, name.encode("latin-1"))
+        return default if value is None else value
+
+    def __iter__(self) -> Iterator[str]:
+        lines = self._head.decode("latin-1").split("\r\n")[1:-2]
+        return iter(dict.fromkeys(line.partition(":")[0].lower() for line in lines))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 class BadResponse(ValueError):
@@ -83,17 +104,23 @@ class _Collector:
         self.complete = True
 
 
-def parse_head(data: bytes) -> ResponseHead:
-    """The head of a final response; raises `BadResponse` when it is none."""
+def read_headers(head: bytes, *, ordinary: bool) -> Headers:
+    """The headers of a complete head, which the native scanner found to be ordinary or not.
+
+    Raises:
+        BadResponse: httptools does not understand an unusual one.
+    """
+    if ordinary:
+        return OrdinaryHeaders(head)
     collector = _Collector(None)
     parser = httptools.HttpResponseParser(collector)
     try:
-        parser.feed_data(data)
+        parser.feed_data(head)
     except httptools.HttpParserError as error:
         raise BadResponse(f"not an HTTP response: {error}") from error
     if not collector.in_body:
         raise BadResponse("the response head is incomplete")
-    return ResponseHead(parser.get_status_code(), collector.headers, parser.should_keep_alive())
+    return collector.headers
 
 
 class Sink(Protocol):

@@ -20,6 +20,7 @@ from .._net.proxies import ProxyRefusedError
 from ..config import ClientSettings
 from ..errors import TimeoutError, TransportError
 from . import retry, xml
+from .attempt import Attempt
 from .call import Call
 from .credentials import CredentialSource
 from .endpoint_state import EndpointState
@@ -29,7 +30,6 @@ from .race import Race
 from .request_heads import write_heads
 from .requests import Cancelled, CancelScope, Request, Response
 from .running import receive, run
-from .sending import Sending
 from .series import Limit, Room, Series
 from .shared_settings import SharedSettings
 from .signing import Signer
@@ -130,7 +130,7 @@ class Attempts:
             return Failed(retry.Failure.GARBAGE, error, sent=True)
         raise AssertionError("a fresh connection is never stale")
 
-    def begin(self, call: Call, target: Target, lease: Lease, *, aside: bool = False) -> Sending:
+    def begin(self, call: Call, target: Target, lease: Lease, *, aside: bool = False) -> Attempt:
         """An attempt that has not begun. The response to a GetObject pauses at its head, which is judged first."""
         request, timeouts = call.request, self.settings.timeouts
         exchange = Exchange(
@@ -145,22 +145,22 @@ class Attempts:
             first_byte_timeout=timeouts.first_byte,
             idle_timeout=timeouts.idle,
         )
-        return Sending(exchange, request, aside=aside)
+        return Attempt(exchange, request, aside=aside)
 
     def _exchange(self, call: Call, target: Target, lease: Lease, scope: CancelScope) -> Result:
         """One exchange over `lease`, or the race of two where it lags, and the result of it."""
-        sending = self.begin(call, target, lease)
-        exchange = sending.exchange
+        attempt = self.begin(call, target, lease)
+        exchange = attempt.exchange
         started = time.monotonic()
         scope.enter(exchange)
         try:
-            result = Race(self, self._connections, self._pace, call, target, sending, scope).run()
+            result = Race(self, self._connections, self._pace, call, target, attempt, scope).run()
             if result is not None:
                 return result
             in_time, first_byte = run(exchange, call.left), time.monotonic() - started
             if exchange.outcome == Outcome.HEAD_READY:
-                in_time = receive(call, sending)
-            self._record(sending, first_byte, time.monotonic() - started)
+                in_time = receive(call, attempt)
+            self._record(attempt, first_byte, time.monotonic() - started)
         except BaseException:
             exchange.end()  # its connection is about to be closed, and its memory returns to the caller
             raise
@@ -168,14 +168,14 @@ class Attempts:
             scope.leave(exchange)
         if not in_time and not scope.cancelled:
             return call.out_of_time()
-        result = self.conclude(call, sending, lease, scope)
+        result = self.conclude(call, attempt, lease, scope)
         if isinstance(result, Failed) and lease.reused and _is_stale(exchange):
             result.stale_connection, result.request_sent = True, exchange.request_sent
         return result
 
-    def _record(self, sending: Sending, first_byte: float, seconds: float) -> None:
+    def _record(self, attempt: Attempt, first_byte: float, seconds: float) -> None:
         """Remembers how long it took: up to its end where it moved a known amount, else up to its head."""
-        exchange, request = sending.exchange, sending.request
+        exchange, request = attempt.exchange, attempt.request
         if exchange.outcome != Outcome.COMPLETE or not 200 <= exchange.status < 300:
             return
         if request.payload:
@@ -183,16 +183,16 @@ class Attempts:
         elif request.on_head is not None:
             self._pace.record(request.operation, 0, first_byte, exchange.body_received)
 
-    def conclude(self, call: Call, sending: Sending, lease: Lease, scope: CancelScope) -> Result:
+    def conclude(self, call: Call, attempt: Attempt, lease: Lease, scope: CancelScope) -> Result:
         """Turns an ended exchange into a response or a failure, and keeps the connection if it is clean."""
-        request, exchange = sending.request, sending.exchange
+        request, exchange = attempt.request, attempt.exchange
         outcome = exchange.outcome
         if outcome == Outcome.CANCELLED:
             raise Cancelled("the request was cancelled")
         if outcome not in (Outcome.COMPLETE, Outcome.UNUSUAL):
             return Failed.of_exchange(exchange, self.settings)
         try:
-            head, response = sending.finish(
+            response = attempt.finish(
                 lease.sock, self.settings.timeouts.idle, lambda: scope.cancelled or call.left == 0
             )
             if outcome == Outcome.COMPLETE and exchange.reusable:
@@ -208,12 +208,12 @@ class Attempts:
             timed_out = isinstance(error, builtins.TimeoutError)
             kind = retry.Failure.TIMEOUT if timed_out else retry.Failure.RECEIVE
             return Failed(kind, error, sent=exchange.request_sent)
-        if head.status == 407:
+        if response.status == 407:
             return Failed(retry.Failure.PROXY, ProxyRefusedError.of_status(407, lease.proxy))
         refused = request.error_in_body and xml.parse_error(response.body) is not None
-        if 200 <= head.status < 300 and not refused:
+        if response.status < 300 and not refused:
             return response
-        return Failed.of_answer(head, response.body, exchange.request_sent)
+        return Failed.of_response(response, exchange.request_sent)
 
     def series(
         self, requests: Sequence[Request], scope: CancelScope, room: Room, expected: int = 0
@@ -299,7 +299,7 @@ class Attempts:
                 lease.keep(exchange.head_bytes)
             return None
         request = requests[len(series.responses)]
-        result = self.conclude(Call(request, self.settings.policy), Sending(exchange, request), lease, scope)
+        result = self.conclude(Call(request, self.settings.policy), Attempt(exchange, request), lease, scope)
         if isinstance(result, Failed) and _is_stale(exchange) and (lease.reused or series.responses):
             result.unseen = True
         return result

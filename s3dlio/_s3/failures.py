@@ -8,11 +8,10 @@ from __future__ import annotations
 import builtins
 import re
 import time
-from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-from .._net import http
 from .._net.exchange import Exchange, Outcome
+from .._net.http import Headers
 from .._runtime.kept_errors import without_traceback
 from .._values.redaction import redacted
 from .._values.timestamps import parse_timestamp
@@ -106,7 +105,7 @@ class Failed:
         self.request_id: str | None = None
         self.host_id: str | None = None
         self.region: str | None = None
-        self.headers: Mapping[str, str] = {}
+        self.headers: Headers = {}
         self.at = time.time()
         self.may_have_taken_effect = sent and failure is not None
         # It says nothing about the request, as of a pooled connection that the server had closed: no attempt.
@@ -130,27 +129,28 @@ class Failed:
         return cls(kind, error, sent=exchange.request_sent or exchange.outcome == Outcome.EARLY_SUCCESS)
 
     @classmethod
-    def of_answer(cls, head: http.ResponseHead, body: bytes, sent: bool) -> Failed:
+    def of_response(cls, response: Response, sent: bool) -> Failed:
+        headers, body = response.headers, response.body
         failed = cls(None, None, sent=sent)
-        failed.status = head.status
-        failed.headers = head.headers
-        failed.request_id = head.headers.get("x-amz-request-id")
-        failed.host_id = head.headers.get("x-amz-id-2")
+        failed.status = response.status
+        failed.headers = headers
+        failed.request_id = headers.get("x-amz-request-id")
+        failed.host_id = headers.get("x-amz-id-2")
         document = xml.parse_error(body) if body else None
         if document is not None:
             failed.code, failed.message, failed.region = document.code, document.message, document.region
             failed.request_id = failed.request_id or document.request_id
             failed.host_id = failed.host_id or document.host_id
         else:
-            # MinIO has no document in the answer to a HEAD either, but says so much.
-            failed.code = head.headers.get("x-minio-error-code") or None
-            failed.message = head.headers.get("x-minio-error-desc", "").strip('" ') or described(head.headers, body)
-        place = head.headers.get("location") or (document.endpoint if document is not None else None)
+            # The response to a HEAD has no document; MinIO puts this much into headers.
+            failed.code = headers.get("x-minio-error-code") or None
+            failed.message = headers.get("x-minio-error-desc", "").strip('" ') or described(headers, body)
+        place = headers.get("location") or (document.endpoint if document is not None else None)
         if place:
             points = f"it points to {_printable(place)}"
             failed.message = points if failed.message is None else f"{failed.message.rstrip('.')}; {points}"
         # A gateway that gives up (5xx) may have passed the request on.
-        failed.may_have_taken_effect = head.status >= 500
+        failed.may_have_taken_effect = response.status >= 500
         return failed
 
     @classmethod
@@ -208,7 +208,7 @@ class Failed:
 Result = Response | Failed
 
 
-def described(headers: Mapping[str, str], body: bytes) -> str | None:
+def described(headers: Headers, body: bytes) -> str | None:
     """A body that is not S3's XML in a few words, for who has to find out which machine sent it; None for none."""
     text = _printable(body[:_LOOKED_AT].decode("utf-8", "replace"))
     if not text:

@@ -9,15 +9,13 @@ Source: https://www.rfc-editor.org/rfc/rfc9110#section-14.4 and #section-15.3.7
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
+from .._net.http import Headers
 from .._values.entity_tags import EntityTag, parse_entity_tag
 from .._values.timestamps import parse_timestamp
 from .checksums import ALGORITHMS, Algorithm, Checksum
 from .content_range import parse_content_range
-
-Headers = Mapping[str, str]
 
 
 class Version(NamedTuple):

@@ -14,12 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from .._memory.destinations import Destination
 from .._net.addresses import Location, format_uri
 from .._runtime.kept_errors import without_traceback
 from .._values.checks import check_version_id
 from .._values.entity_tags import parse_entity_tag
 from ..config import HEADER_FIELDS, MultipartUploadConfig
 from ..errors import ChecksumMismatchError, InvalidRangeError, PreconditionFailedError, S3dlioError, S3Error
+from .attempt import unfit_error
 from .checksums import Checksum
 from .endpoint_state import refuses_checksum
 from .failures import Failed
@@ -35,7 +37,6 @@ from .get_response import (
 )
 from .requests import Cancelled, CancelScope, FailedAttempt, Request, Response
 from .responses import LIKELY_CAUSE, Stored, blame_earlier_attempt, doubt_of_put, reported_checksum, version_of
-from .sending import unfit_error
 from .series import Room
 from .service import Service
 
@@ -257,7 +258,7 @@ def get_object(
     asked: Asked = WHOLE,
     if_match: str | None = None,
     version_id: str | None = None,
-    on_head: Callable[[Promise], Any] | None = None,
+    on_head: Callable[[Promise], Destination] | None = None,
     on_bytes: Callable[[int], None] | None = None,
     into: memoryview | None = None,
     cancel: CancelScope | None = None,
@@ -365,7 +366,7 @@ class _Seen(Exception):
         self.total = total
 
 
-def _stop_at_head(promise: Promise) -> None:
+def _stop_at_head(promise: Promise) -> Destination:
     raise _Seen(promise.total)
 
 

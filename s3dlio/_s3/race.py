@@ -16,12 +16,12 @@ from .._net.addresses import Target
 from .._net.drivers import drivers
 from .._net.exchange import Outcome
 from ..errors import TransportError
+from .attempt import Attempt
 from .call import Call
 from .failures import Failed, Result
 from .hedging import Pace
 from .requests import CancelScope
 from .running import receive, run
-from .sending import Sending
 
 if TYPE_CHECKING:
     from .._net.connections import Connections, Lease
@@ -32,9 +32,9 @@ log = logging.getLogger("s3dlio")
 class Maker(Protocol):
     """Begins attempts and turns ended ones into results."""
 
-    def begin(self, call: Call, target: Target, lease: Lease, *, aside: bool = False) -> Sending: ...
+    def begin(self, call: Call, target: Target, lease: Lease, *, aside: bool = False) -> Attempt: ...
 
-    def conclude(self, call: Call, sending: Sending, lease: Lease, scope: CancelScope) -> Result: ...
+    def conclude(self, call: Call, attempt: Attempt, lease: Lease, scope: CancelScope) -> Result: ...
 
 
 class Race:
@@ -51,7 +51,7 @@ class Race:
         pace: Pace,
         call: Call,
         target: Target,
-        first: Sending,
+        first: Attempt,
         scope: CancelScope,
     ) -> None:
         self._maker = maker
@@ -130,7 +130,7 @@ class Race:
             finally:
                 self._scope.leave(second.exchange)
 
-    def _conclude_second(self, second: Sending, lease: Lease) -> Result | None:
+    def _conclude_second(self, second: Attempt, lease: Lease) -> Result | None:
         """The result of the second, after the first was cut short; None where the first counts."""
         call, request, first = self._call, self._call.request, self._first.exchange
         if request.on_head is not None:  # from here on the body's destination is the second's

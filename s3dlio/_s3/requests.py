@@ -9,9 +9,11 @@ import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
+from .._memory.destinations import Destination
 from .._net.exchange import Exchange
+from .._net.http import Headers
 from ..errors import WriterClosedError
 from .get_response import Asked, Promise
 
@@ -93,12 +95,6 @@ class CancelScope:
         self.check()
 
 
-class FirstBytes(NamedTuple):
-    """A destination for as much of a body as it holds: the exchange is cut short there."""
-
-    place: memoryview
-
-
 @dataclass(slots=True)
 class Request:
     """One S3 request. `body` segments are sent as they lie, and again at every retry.
@@ -107,8 +103,7 @@ class Request:
         asked: of a GetObject, what its response is judged against before its body has a destination; the body of such
             a response goes to `into`, to what `on_head` returns, or to pooled memory, and never into `Response.body`.
         on_head: given what the judged head of a GetObject's response promises, before its body is read, returns where
-            the body goes: a writable view of that length, `FirstBytes`, something to append to where the length is
-            not known, or None where the body is empty; called once per attempt.
+            the body goes; called once per attempt.
         on_bytes: called with the number of bytes of a large body that have arrived, by the thread that waits for them;
             a retry starts from zero.
         into: a writable view for the body of a GetObject's response, where its destination is known beforehand.
@@ -128,7 +123,7 @@ class Request:
     body: Sequence[Any] = ()
     asked: Asked | None = None
     into: memoryview | None = None
-    on_head: Callable[[Promise], Any] | None = None
+    on_head: Callable[[Promise], Destination] | None = None
     on_bytes: Callable[[int], None] | None = None
     error_in_body: bool = False
     check_applied: Callable[[FailedAttempt], bool] | None = None
@@ -159,13 +154,20 @@ class Request:
 
 @dataclass(slots=True)
 class Response:
-    """A 2xx response, or `found_applied`. `received` counts body bytes
-    wherever they went; `uncertain` counts earlier attempts of the same request that may have taken effect,
-    `sent_twice` that another sending of it was cut short, `promise` is what the judged head of a GetObject's response
-    says, and `place` in which buffer, at which offset, the body lies, where the request named no destination."""
+    """A 2xx response, or `found_applied`.
+
+    Attributes:
+        body: of a document; empty where the body went to a destination.
+        received: bytes of the body, wherever they went.
+        attempts: how many it took.
+        uncertain: earlier attempts at the same request that may have taken effect.
+        sent_twice: another attempt was cut short because this one was faster.
+        place: the buffer that holds the body, and the offset in it, where the request named no destination.
+        promise: what the judged head of a GetObject response says.
+    """
 
     status: int
-    headers: Mapping[str, str]
+    headers: Headers
     body: bytes
     received: int
     attempts: int

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from .._net.drivers import drivers
 from .._net.exchange import Exchange
+from .attempt import Attempt
 from .call import Call
-from .sending import Sending
 
 # The progress of a body of at least this many bytes is reported while it arrives. The seconds between two looks depend
 # on whether few bytes arrived since the last one: many parallel downloads must not wake the process too often.
@@ -51,10 +51,10 @@ def _run_followed(exchange: Exchange, call: Call, on_bytes: Callable[[int], None
     return run(exchange, call.left)
 
 
-def receive(call: Call, sending: Sending) -> bool:
+def receive(call: Call, attempt: Attempt) -> bool:
     """Receives the body of a response whose head has come; False if the call's deadline passed first."""
-    sending.begin_body()
-    on_bytes, destination = call.request.on_bytes, sending.place
+    attempt.begin_body()
+    on_bytes, destination = call.request.on_bytes, attempt.whole
     if on_bytes is not None and destination is not None and len(destination) >= FOLLOWED:
-        return _run_followed(sending.exchange, call, on_bytes)
-    return run(sending.exchange, call.left)
+        return _run_followed(attempt.exchange, call, on_bytes)
+    return run(attempt.exchange, call.left)

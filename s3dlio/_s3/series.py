@@ -7,11 +7,12 @@ the caller deals with a request whose response is not a complete 2xx. Only `atte
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._net.drivers import drivers
-from .._net.exchange import Exchange, Outcome, head_field
+from .._net.exchange import Exchange, Outcome
+from .._net.http import OrdinaryHeaders
 from ..config import Timeouts
 from .requests import CancelScope, Request, Response
 
@@ -35,32 +36,6 @@ class Limit(NamedTuple):
     seconds: float
     may_cut: Callable[[], bool]
     spent: float = 0.0
-
-
-class UsualHead(Mapping[str, str]):
-    """The fields of a head that the native scanner read, looked up there when they are asked for."""
-
-    __slots__ = ("_head",)
-
-    def __init__(self, head: bytes) -> None:
-        self._head = head
-
-    def __getitem__(self, name: str) -> str:
-        value = head_field(self._head, name.encode("latin-1"))
-        if value is None:
-            raise KeyError(name)
-        return value
-
-    def get(self, name: str, default: Any = None) -> Any:
-        value = head_field(self._head, name.encode("latin-1"))
-        return default if value is None else value
-
-    def __iter__(self) -> Iterator[str]:
-        lines = self._head.decode("latin-1").split("\r\n")[1:-2]
-        return iter(dict.fromkeys(line.partition(":")[0].lower() for line in lines))
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
 
 
 class Series:
@@ -170,4 +145,4 @@ class Series:
             while len(places) > 1 and places[1][0] <= number:
                 places.pop(0)
             place = (places[0][1], places[0][2] + offset) if length else None
-            self.responses.append(Response(status, UsualHead(head), b"", length, 1, False, place=place))
+            self.responses.append(Response(status, OrdinaryHeaders(head), b"", length, 1, False, place=place))

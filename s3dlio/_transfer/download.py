@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._memory.bytes_view import BytesView
-from .._memory.collected import Bounded, Collected
+from .._memory.destinations import Bounded, Collected, Destination, FirstBytes
 from .._memory.pool import pool
 from .._net.addresses import Location, format_uri
 from .._net.exchange import unbroken
@@ -31,7 +31,7 @@ from .._s3.get_response import (
     full_object_checksum,
     version_told,
 )
-from .._s3.requests import Cancelled, CancelScope, FirstBytes, Response
+from .._s3.requests import Cancelled, CancelScope, Response
 from .._s3.service import Service
 from ..config import MIB, DownloadSettings
 from ..errors import (
@@ -204,7 +204,7 @@ class Download:
             length = first if length is None else min(length, first)
         return Asked(self._start, length, ranged=True, most=self._length)
 
-    def _on_head(self, promise: Promise) -> Any:
+    def _on_head(self, promise: Promise) -> Destination:
         """Learns size and version from the head of the first response, makes room, and starts the other ranges."""
         self._ahead = (0, 0)
         if self._ranging:  # an attempt before this one has started them
@@ -212,7 +212,7 @@ class Download:
             how = difference(self._version, promise.version)
             if how is not None:
                 raise self._changed_error(how)
-            return self._first_place(promise)
+            return self._first_destination(promise)
         self._promise, self._version = promise, promise.version
         self._guard = None if self._version.tag is None else self._version.tag.if_match
         self._expected = promise.checksum if self._verifies else None
@@ -226,7 +226,7 @@ class Download:
         self._make_room(self._wanted)
         if self._wanted > self._first_length:
             self._start_ranges(self._first_length, self._wanted)
-        return self._first_place(promise)
+        return self._first_destination(promise)
 
     def _wanted_of(self, promise: Promise) -> int | None:
         """Bytes in all; None where the response does not tell."""
@@ -250,11 +250,12 @@ class Download:
             raise _InOneResponse
         return first
 
-    def _first_place(self, promise: Promise) -> Any:
-        first, place = self._first_length, self._place(0, self._first_length)
+    def _first_destination(self, promise: Promise) -> Destination:
+        first = self._first_length
+        view = self._place(0, first) or memoryview(bytearray())
         if promise.length is not None and promise.length < first:
             raise self._unexpected("less of the object than at the first attempt")
-        return place if place is None or promise.length == first else FirstBytes(place)
+        return Bounded(view, self._too_long) if promise.length == first else FirstBytes(view)
 
     def _on_bytes(self, count: int) -> None:
         """Computes the checksum of what came of the first response: while it is warm, and while the rest comes."""
@@ -300,7 +301,7 @@ class Download:
         if self._lent is not None:
             self._make_room(size)
         elif self._collected is not None:
-            self._buffer = self._collected.buffer(None if size == received else size)
+            self._buffer = self._collected.buffer(size)
             self._destination = None if self._buffer is None else memoryview(self._buffer)
         self._wanted = size
         self._range_done(Range(0, received))
@@ -441,7 +442,7 @@ class Download:
         return ObjectChangedError(f"{self._uri} was replaced while it was being read ({how}); read it again")
 
     def _unexpected(self, what: str) -> S3Error:
-        return S3Error("GetObject", *self._location, None, UnfitResponse.code, f"the store answered {what}")
+        return S3Error("GetObject", *self._location, None, UnfitResponse.code, f"the store sent {what}")
 
 
 class _InOneResponse(Exception):

@@ -151,7 +151,7 @@ def test_a_wrong_content_range_is_an_error(peer: Peer, client: s3dlio.Client, wr
         return status, {**told, **({"Content-Range": wrong} if "range" in headers else {})}, data
 
     peer.script = script
-    with pytest.raises((s3dlio.S3Error, s3dlio.TransportError), match="the store answered Content-Range"):
+    with pytest.raises((s3dlio.S3Error, s3dlio.TransportError), match="the store sent Content-Range"):
         client.get("s3://b/k", **RANGED)
 
 

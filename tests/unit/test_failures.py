@@ -8,9 +8,8 @@ from email.utils import formatdate
 import pytest
 
 from s3dlio import S3Error, ThrottledError
-from s3dlio._net.http import ResponseHead
 from s3dlio._s3.failures import Failed
-from s3dlio._s3.requests import Request
+from s3dlio._s3.requests import Request, Response
 
 REQUEST = Request("GetObject", "GET", "b", "k")
 DATE = "Wed, 25 Nov 2026 12:00:00 GMT"
@@ -25,7 +24,7 @@ ODD = [
 
 
 def failed(headers: dict[str, str] | None = None, body: bytes = b"", status: int = 503) -> Failed:
-    return Failed.of_answer(ResponseHead(status, headers or {}, True), body, True)
+    return Failed.of_response(Response(status, headers or {}, body, len(body), 1, 0), True)
 
 
 def error_of(headers: dict[str, str] | None = None, body: bytes = b"", status: int = 403) -> S3Error:
