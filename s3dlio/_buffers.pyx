@@ -9,7 +9,8 @@ guards the structure, because buffers are given back inside finalizers. Callers 
 from s3dlio._runtime.machine_memory import available_memory
 
 cimport cython
-from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBUF_WRITABLE
+from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.ref cimport Py_DECREF
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, malloc
 
@@ -83,7 +84,6 @@ cdef enum:
 
 PAGE_SIZE = PAGE
 
-cdef char* BYTE_FORMAT = "B"
 
 
 def page_round(n):
@@ -409,8 +409,6 @@ cdef class Buffer:
     cdef readonly Py_ssize_t exports
     cdef readonly bint readonly
     # All exports are equal, so they share these; they live as long as the buffer does.
-    cdef Py_ssize_t _shape[1]
-    cdef Py_ssize_t _strides[1]
 
     def __init__(self):
         raise TypeError("buffers are made by BufferPool.acquire")
@@ -462,21 +460,8 @@ cdef class Buffer:
 
     def __getbuffer__(self, Py_buffer* buffer, int flags):
         self._check()
-        if (flags & PyBUF_WRITABLE) == PyBUF_WRITABLE and self.readonly:
-            raise BufferError("this buffer is read-only")
-        self._shape[0] = self.size
-        self._strides[0] = 1
-        buffer.buf = self._memory
-        buffer.obj = self
-        buffer.len = self.size
-        buffer.itemsize = 1
-        buffer.readonly = self.readonly
-        buffer.ndim = 1
-        buffer.format = BYTE_FORMAT if (flags & PyBUF_FORMAT) == PyBUF_FORMAT else NULL
-        buffer.shape = self._shape if (flags & PyBUF_ND) == PyBUF_ND else NULL
-        buffer.strides = self._strides if (flags & PyBUF_STRIDES) == PyBUF_STRIDES else NULL
-        buffer.suboffsets = NULL
-        buffer.internal = NULL
+        Py_DECREF(None)  # Cython's preset for `buffer.obj`, which the next call overwrites
+        PyBuffer_FillInfo(buffer, self, self._memory, self.size, self.readonly, flags)
         self.exports += 1
 
     def __releasebuffer__(self, Py_buffer* buffer):

@@ -9,12 +9,12 @@ cimport cython
 from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS,
     PyBUF_FORMAT,
-    PyBUF_ND,
-    PyBUF_STRIDES,
     PyBUF_WRITABLE,
+    PyBuffer_FillInfo,
     PyBuffer_Release,
     PyObject_GetBuffer,
 )
+from cpython.ref cimport Py_DECREF
 from libc.string cimport memmove
 
 cdef extern from "Python.h":
@@ -46,7 +46,6 @@ cdef extern from *:
     """
     bint holds_addresses(const char* format) noexcept
 
-cdef char* BYTE_FORMAT = "B"
 
 
 class HoldsAddresses(TypeError):
@@ -111,8 +110,6 @@ cdef class FlatView:
     cdef Py_ssize_t _exports
     cdef bint _readonly
     # Shared by all exports; an export keeps the view alive.
-    cdef Py_ssize_t _shape[1]
-    cdef Py_ssize_t _strides[1]
 
     def __cinit__(self, source, offset=0, length=None, *, bint readonly=True):
         cdef int flags = PyBUF_C_CONTIGUOUS if readonly else (PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
@@ -139,7 +136,6 @@ cdef class FlatView:
         self._length = count
         self._readonly = readonly
         self._exports = 0
-        self._strides[0] = 1
 
     def __dealloc__(self):
         # Exports hold a reference to this view, so none is left.
@@ -152,20 +148,8 @@ cdef class FlatView:
 
     def __getbuffer__(self, Py_buffer* buffer, int flags):
         self._check()
-        if (flags & PyBUF_WRITABLE) == PyBUF_WRITABLE and self._readonly:
-            raise BufferError("these bytes are read-only")
-        self._shape[0] = self._length
-        buffer.buf = self._start
-        buffer.obj = self
-        buffer.len = self._length
-        buffer.itemsize = 1
-        buffer.readonly = self._readonly
-        buffer.ndim = 1
-        buffer.format = BYTE_FORMAT if (flags & PyBUF_FORMAT) == PyBUF_FORMAT else NULL
-        buffer.shape = self._shape if (flags & PyBUF_ND) == PyBUF_ND else NULL
-        buffer.strides = self._strides if (flags & PyBUF_STRIDES) == PyBUF_STRIDES else NULL
-        buffer.suboffsets = NULL
-        buffer.internal = NULL
+        Py_DECREF(None)  # Cython's preset for `buffer.obj`, which the next call overwrites
+        PyBuffer_FillInfo(buffer, self, self._start, self._length, self._readonly, flags)
         self._exports += 1
 
     def __releasebuffer__(self, Py_buffer* buffer):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import gc
 import itertools
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,24 @@ def test_small_reservations_are_page_aligned(pool: BufferPool, size: int) -> Non
     assert buffer.address % PAGE_SIZE == 0
     assert buffer.pinned == page_round(size)
     assert len(memoryview(buffer)) == size
+
+
+@pytest.mark.parametrize("writable", [True, False], ids=["granted", "refused"])
+def test_exports_leak_no_reference(pool: BufferPool, writable: bool) -> None:
+    """An exporter in Cython begins with a reference to None, which is not immortal before Python 3.12."""
+    buffer = pool.acquire(65_536)
+    if not writable:
+        buffer.set_readonly()
+    for exporter in (buffer, FlatView(b"x" * 100)):
+        before = sys.getrefcount(None), sys.getrefcount(exporter)
+        for _ in range(10_000):
+            if writable:
+                memoryview(exporter).release()
+            else:
+                with contextlib.suppress(BufferError):
+                    copy_span(exporter, 0, b"x", 0, 1)
+        assert abs(sys.getrefcount(None) - before[0]) < 1000
+        assert sys.getrefcount(exporter) == before[1]
 
 
 @pytest.mark.parametrize("size", [MIB, 5 * MIB + 1, 16 * MIB])
