@@ -460,8 +460,8 @@ cdef class Buffer:
 
     def __getbuffer__(self, Py_buffer* buffer, int flags):
         self._check()
-        Py_DECREF(None)  # Cython's preset for `buffer.obj`, which the next call overwrites
         PyBuffer_FillInfo(buffer, self, self._memory, self.size, self.readonly, flags)
+        Py_DECREF(None)  # Cython's preset for `buffer.obj`, which the call overwrote
         self.exports += 1
 
     def __releasebuffer__(self, Py_buffer* buffer):

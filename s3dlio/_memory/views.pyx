@@ -148,8 +148,8 @@ cdef class FlatView:
 
     def __getbuffer__(self, Py_buffer* buffer, int flags):
         self._check()
-        Py_DECREF(None)  # Cython's preset for `buffer.obj`, which the next call overwrites
         PyBuffer_FillInfo(buffer, self, self._start, self._length, self._readonly, flags)
+        Py_DECREF(None)  # Cython's preset for `buffer.obj`, which the call overwrote
         self._exports += 1
 
     def __releasebuffer__(self, Py_buffer* buffer):
