@@ -24,6 +24,14 @@ class Full(Exception):
     """The destination wants no more of the body."""
 
 
+class TooLong(Exception):
+    """The body needs at least `length` bytes, more than the destination has."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__(f"{length} bytes came, more than the destination holds")
+        self.length = length
+
+
 class Destination(Protocol):
     """Where a body goes.
 
@@ -46,6 +54,7 @@ class Destination(Protocol):
 
         Raises:
             Full: no more are wanted.
+            TooLong: there is no room for them.
             MemoryError: there is no memory for them.
         """
 
@@ -54,13 +63,13 @@ class Bounded:
     """The caller's memory.
 
     Args:
-        view: memory for the whole body, as far as anybody knows.
+        view: memory for the whole body, as far as its length is known.
         too_long: makes the error for a body that needs at least so many bytes, more than `view` has.
     """
 
     cut = False
 
-    def __init__(self, view: memoryview, too_long: Callable[[int], Exception]) -> None:
+    def __init__(self, view: memoryview, too_long: Callable[[int], Exception] = TooLong) -> None:
         self.view = view
         self._too_long = too_long
         self.length = 0
@@ -117,7 +126,7 @@ class Collected:
 
     def buffer(self, size: int) -> Buffer | None:
         """The memory, with room for `size` bytes and not much more; None for none."""
-        room = 0 if self._buffer is None else self._buffer.size - size
+        room = (0 if self._buffer is None else self._buffer.size) - size
         if room < 0 or room > size // MOST_ROOM_LEFT:
             self._resize(size)
         return self._buffer

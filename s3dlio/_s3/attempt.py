@@ -7,11 +7,10 @@ promised before a `Response` is made. An attempt never retries. Only `attempts` 
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
-from .._memory.destinations import Bounded, Collected, Destination, Full
+from .._memory.destinations import Bounded, Collected, Destination, Full, TooLong
 from .._net import http
 from .._net.addresses import Location, format_uri
 from .._net.exchange import Exchange, Outcome
@@ -87,11 +86,17 @@ class Attempt:
         if exchange.outcome == Outcome.UNUSUAL and has_body:
             document = http.Document()
             sink = self._destination if payload and self._destination is not None else document
-            with contextlib.suppress(Full):
+            try:
                 http.read_rest(
                     sock, exchange.head_bytes, exchange.leftover, sink=sink, idle_timeout=idle_timeout,
                     cancelled=cancelled,
                 )  # fmt: skip
+            except Full:
+                pass
+            except TooLong as error:
+                raise http.BadResponse(
+                    f"{error.length} bytes came, more than the head of the response promised"
+                ) from None
             response.body, response.received = bytes(document.body), sink.length
         if payload:
             self._check(response.received)
@@ -117,11 +122,11 @@ class Attempt:
         promise = self._judge()
         length, request = promise.length, self.request
         if self._aside and length is not None:
-            destination: Destination = Bounded(memoryview(bytearray(length)), _more_than_promised)
+            destination: Destination = Bounded(memoryview(bytearray(length)))
         elif request.on_head is not None:
             destination = request.on_head(promise)
         elif request.into is not None and length is not None:
-            destination = Bounded(request.into[:length], _more_than_promised)
+            destination = Bounded(request.into[:length])
         else:
             destination = Collected(length)
         self._promise, self._destination = promise, destination
@@ -146,10 +151,6 @@ class Attempt:
             promised = len(self._destination.view)
         if promised is not None and received != promised:
             raise http.BadResponse(f"{received} bytes came of {promised} that the head of the response promised")
-
-
-def _more_than_promised(length: int) -> Exception:
-    return http.BadResponse(f"{length} bytes came, more than the head of the response promised")
 
 
 def unfit_error(request: Request, status: int, error: UnfitResponse) -> S3dlioError:

@@ -255,7 +255,7 @@ class Download:
         view = self._place(0, first) or memoryview(bytearray())
         if promise.length is not None and promise.length < first:
             raise self._unexpected("less of the object than at the first attempt")
-        return Bounded(view, self._too_long) if promise.length == first else FirstBytes(view)
+        return Bounded(view) if promise.length == first else FirstBytes(view)
 
     def _on_bytes(self, count: int) -> None:
         """Computes the checksum of what came of the first response: while it is warm, and while the rest comes."""

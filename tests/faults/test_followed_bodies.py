@@ -13,6 +13,7 @@ from peer import Behaviour, Peer, Rule, Turn
 
 import s3dlio
 from s3dlio import Client
+from s3dlio._memory.destinations import Bounded, Destination
 from s3dlio._s3.get_response import WHOLE
 from s3dlio._s3.requests import Request
 from s3dlio._s3.running import FOLLOWED
@@ -54,10 +55,10 @@ def test_what_is_told_is_in_its_place_and_begins_anew_with_each_attempt(peer: Pe
     attempts: list[list[int]] = []
     place = memoryview(bytearray(len(DATA)))
 
-    def begin(_: Any) -> memoryview:
+    def begin(_: Any) -> Destination:
         attempts.append([])
         place[:] = bytes(len(DATA))
-        return place
+        return Bounded(place)
 
     def look(count: int) -> None:
         assert place[:count] == DATA[:count]
@@ -79,7 +80,7 @@ def test_a_smaller_body_is_not_followed(peer: Peer, client: Client, length: int)
     peer.play(Rule(GET, do=Drip(pieces=3, pause=0.2)))
     told: list[int] = []
     place = memoryview(bytearray(length))
-    request = Request(GET, "GET", "b", "small", asked=WHOLE, on_head=lambda _: place, on_bytes=told.append)
+    request = Request(GET, "GET", "b", "small", asked=WHOLE, on_head=lambda _: Bounded(place), on_bytes=told.append)
     client._service.call(request)
     assert told == []
 
@@ -109,7 +110,9 @@ def test_after_an_interrupt_meanwhile_nobody_writes_into_the_place(peer: Peer, c
         if count:
             raise KeyboardInterrupt
 
-    request = Request(GET, "GET", "b", "k", asked=WHOLE, on_head=lambda _: memoryview(place), on_bytes=interrupted)
+    request = Request(
+        GET, "GET", "b", "k", asked=WHOLE, on_head=lambda _: Bounded(memoryview(place)), on_bytes=interrupted
+    )
     with pytest.raises(KeyboardInterrupt):
         client._service.call(request)
     left = bytes(place)
