@@ -1,7 +1,7 @@
-"""The main job, end to end: uploads a 256 MiB array without a copy, downloads it in ranges, and compares the bytes.
+"""End to end: uploads a 256 MiB array without a copy, downloads it in ranges, and compares the bytes.
 
-Without an argument it starts an embedded server in a process of its own. With ``s3://bucket/prefix`` it uses the
-store that the usual AWS variables name.
+Without an argument it starts an embedded server in a separate process. With ``s3://bucket/prefix`` it uses the store
+that the usual AWS variables name.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def start_server() -> subprocess.Popen[str]:
 
 
 def upload_reserved(uri: str, array: np.ndarray[Any, Any]) -> s3dlio.UploadInfo:
-    """Fills memory that the library lends: nothing is copied between there and the socket."""
+    """Fills memory that the library lends: nothing is copied between that memory and the socket."""
     raw = memoryview(array).cast("B")
     with s3dlio.MultipartUploadWriter.from_uri(uri, part_size=PART) as writer:
         for start in range(0, len(raw), PART):
@@ -56,7 +56,7 @@ def upload_written(uri: str, array: np.ndarray[Any, Any]) -> s3dlio.UploadInfo:
 
 
 def copy_speed(array: np.ndarray[Any, Any]) -> float:
-    """GiB/s of copying the array to memory that was used before, in one thread: the median of five copies."""
+    """GiB/s of copying the array to warm memory in one thread: the median of five copies."""
     target = array.copy()
     times = []
     for _ in range(5):
@@ -99,11 +99,11 @@ def main() -> int:
         )
         equal = bool(np.array_equal(np.frombuffer(view, np.int64), array))
         sums = {first.checksum, second.checksum, s3dlio.stat(reserved).checksum, s3dlio.stat(written).checksum}
-        print(f"\nbytes equal: {equal}; CRC64NVME {first.checksum}, the same here and in the store: {len(sums) == 1}")
+        print(f"\nbytes equal: {equal}; CRC64NVME {first.checksum}, equal here and in the store: {len(sums) == 1}")
         print(f"One thread copies this array from memory to memory at {copy:.2f} GiB/s, measured in this run.")
         print("Peak memory includes the array and the target of that copy.")
         if server:
-            print("The server is Python on the same cores, and sets most of the time above.")
+            print("The server runs in Python on the same cores and takes most of the time above.")
         print("Your own store, with the usual AWS variables: make demo URI=s3://bucket/prefix")
         return 0 if equal and len(sums) == 1 else 1
     finally:

@@ -77,7 +77,7 @@ __all__ = [
     "stat",
 ]
 
-# Callers know these names from here: so do tracebacks, documentation and pickles.
+# Callers import these names from here, so tracebacks, documentation and pickles name this module too.
 for _name in __all__:
     _public = globals()[_name]
     if _public.__module__ != __name__:

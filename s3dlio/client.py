@@ -1,6 +1,6 @@
 """The public `Client`: explicit settings, and every function of the package as a method.
 
-It adds no behaviour of its own; each method passes itself on as `client`.
+It adds no behaviour of its own; each method calls its function with itself as `client`.
 """
 
 from collections.abc import Sequence
@@ -32,9 +32,9 @@ from .writer import MultipartUploadWriter
 class Client:
     """Settings of one store. A setting of None comes from the environment and botocore's chain.
 
-    It pickles and copies by the settings it was given, without connections and what it has learned. So credentials that
-    were given as a tuple travel with it. Those that the environment, the shared files or a provider gave never do; they
-    are looked up where it arrives.
+    A pickle or copy holds the settings that were given, but no connections and nothing learned from the store. So
+    credentials given as a tuple are in the pickle. Those from the environment, the shared files or a provider never
+    are; the process that loads it looks them up.
 
     Args:
         endpoint_url: ``https://host[:port]``; None for ``AWS_ENDPOINT_URL_S3``, ``AWS_ENDPOINT_URL``, the profile, AWS.
@@ -43,7 +43,7 @@ class Client:
         credentials: (access key, secret key[, session token]), ``"anonymous"``, or None.
         addressing_style: ``"path"``, ``"virtual"``, or ``"auto"``: the profile's, else virtual at Amazon's endpoints.
         verify: False accepts any TLS certificate, with a warning.
-        ca_bundle: path of a PEM file, or of a directory of them, with the authorities to trust; ``~`` is one's home.
+        ca_bundle: PEM file, or directory of PEM files, with the authorities to trust; ``~`` is the home directory.
         max_connections: upper bound on connections to one host; None for no bound.
         checksum_fallback: where the store clearly refuses a checksum algorithm, use the next of crc64nvme, crc32c,
             crc32, none; False raises the refusal instead.
@@ -176,7 +176,7 @@ class Client:
         progress: Progress | None = None,
         **options: Unpack[GetOptions],
     ) -> int:
-        """Fetches bytes of an object into memory of the caller; see `s3dlio.get_into`."""
+        """Fetches bytes of an object into the caller's memory; see `s3dlio.get_into`."""
         return reader.get_into(
             uri, buffer, offset=offset, length=length, version_id=version_id, progress=progress, client=self, **options
         )
@@ -273,7 +273,7 @@ class Client:
 
     @checks_names()
     def stat(self, uri: str, *, version_id: str | None = None) -> ObjectInfo:
-        """Asks what the store has under a URI; see `s3dlio.stat`."""
+        """Returns what the store reports about an object; see `s3dlio.stat`."""
         return objects.stat(uri, version_id=version_id, client=self)
 
     @checks_names()

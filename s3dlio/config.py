@@ -1,7 +1,6 @@
-"""Settings as frozen, validated values: of clients, uploads, downloads, retries and deadlines.
+"""Settings of clients, uploads, downloads, retries and deadlines, as frozen, validated values.
 
-Every floor above takes its settings from here. Single values are checked by `checks`, and variables are read by
-`environment`.
+Every floor above takes its settings from here. `checks` validates single values, and `environment` reads variables.
 """
 
 from collections.abc import Mapping
@@ -33,9 +32,9 @@ CHECKSUM_ALGORITHMS = ("crc64nvme", "crc32c", "crc32", "sha256")
 
 
 class DefaultChecksum(str):
-    """The algorithm that is used where the caller chose none; its type tells it from the same algorithm chosen.
+    """The algorithm used if the caller chose none; its type distinguishes it from the same algorithm chosen.
 
-    It gives way to ``AWS_REQUEST_CHECKSUM_CALCULATION=when_required``.
+    ``AWS_REQUEST_CHECKSUM_CALCULATION=when_required`` overrides it.
     """
 
     __slots__ = ()
@@ -47,7 +46,7 @@ DEFAULT_CHECKSUM: Any = DefaultChecksum("crc64nvme")
 @checks_fields
 @dataclass(frozen=True)
 class Timeouts:
-    """Deadlines in seconds, each for one step without progress and none for a whole transfer.
+    """Deadlines in seconds, each for one step without progress, none for a whole transfer.
 
     Attributes:
         connect: to make a connection, including the TLS handshake.
@@ -113,7 +112,7 @@ class RetryPolicy:
         check_integer("retries.quota", self.quota, 1, 1_000_000, "tokens")
 
 
-_DEFAULT_POLICY = RetryPolicy()  # made once, because each call asks for it
+_DEFAULT_POLICY = RetryPolicy()  # made once, because each call needs it
 
 
 @dataclass(frozen=True)
@@ -188,7 +187,7 @@ class DownloadSettings:
         range_concurrency: int | None = None,
         chunk_size: int | None = None,
     ) -> Self:
-        """Keywords first, then the four ``S3DLIO_*`` variables as they are now, then the defaults.
+        """Takes keywords first, then the current values of the four ``S3DLIO_*`` variables, then the defaults.
 
         A variable is not read where its keyword is given.
         """
@@ -229,10 +228,10 @@ class MultipartUploadConfig:
         if_match: ETag (with or without quotes) that the object to replace must have. A weak one (``W/``) is refused,
             because stores use the strong comparison here, and it would never match.
         checksum: ``"crc64nvme"``, ``"crc32c"``, ``"crc32"``, ``"sha256"`` or None. ``"sha256"`` needs by far
-            the most CPU time. Of a multipart object S3 reports it as the hash of the parts' hashes, ending in ``-N``.
+            the most CPU time. For a multipart object, S3 reports the hash of the parts' hashes, ending in ``-N``.
         grow_part_size: let part sizes grow so that 5 TiB fits in 10,000 parts; False raises instead.
-        expected_size: hint in bytes; part_size is raised at once so that the object fits in 10,000 equal parts.
-        abort_on_failure: abort the upload at the store as soon as the writer has failed.
+        expected_size: hint in bytes; part_size is raised so that the object fits in 10,000 equal parts.
+        abort_on_failure: abort the upload on the store as soon as the writer has failed.
 
     Raises:
         ConfigurationError: a value cannot be used; the error names the field, the value and what is allowed.
@@ -302,7 +301,7 @@ HEADER_FIELDS = {
 
 
 def check_object_headers(config: MultipartUploadConfig) -> None:
-    """Refuses values that cannot be sent in a request's headers, and brings the others into their final form."""
+    """Refuses values that cannot be sent in a request's headers, and converts the others to their final form."""
     for name in HEADER_FIELDS:
         value = getattr(config, name)
         if value is not None:
@@ -319,7 +318,7 @@ def check_object_headers(config: MultipartUploadConfig) -> None:
             raise ConfigurationError(f"if_match={config.if_match!r} is not an ETag")
         if tag.weak:
             raise ConfigurationError(
-                f"if_match={config.if_match!r} is a weak ETag, which no object matches; use one without W/, or none"
+                f"if_match={config.if_match!r} is a weak ETag, which matches no object; use one without W/, or none"
             )
         object.__setattr__(config, "if_match", tag.opaque)
     if config.if_match is not None and config.if_none_match is not None:

@@ -57,22 +57,22 @@ class S3dlioError(Exception):
         super().__init__(*(redacted(one) if isinstance(one, str) else one for one in args))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """By the arguments it was made from, with every attribute, and with its cause where that can be pickled."""
-        return type(self), self._made_from(), self._state()
+        """Pickles the constructor's arguments, every attribute, and the cause if another process can load it."""
+        return type(self), self._constructor_arguments(), self._state()
 
-    def _made_from(self) -> tuple[Any, ...]:
+    def _constructor_arguments(self) -> tuple[Any, ...]:
         return self.args
 
     def _state(self) -> dict[str, Any]:
         """The attributes that `BaseException.__setstate__` sets on the copy."""
         state = dict(self.__dict__)
-        cause = _that_travels(self.__cause__)
+        cause = _picklable_cause(self.__cause__)
         if cause is not None:
             state["__cause__"] = cause
         return state
 
 
-def _that_travels(cause: BaseException | None) -> BaseException | None:
+def _picklable_cause(cause: BaseException | None) -> BaseException | None:
     """A cause that another process can unpickle: one of ours or of Python's own. Others may not be importable there."""
     seen, one = set(), cause
     while one is not None and id(one) not in seen:
@@ -82,7 +82,7 @@ def _that_travels(cause: BaseException | None) -> BaseException | None:
         return None
     if cause is None or isinstance(cause, S3dlioError):
         return cause
-    import pickle  # it is loaded already: the caller is pickling
+    import pickle  # already loaded: the caller is pickling
 
     try:
         pickle.dumps(cause)
@@ -151,7 +151,7 @@ class WriterClosedError(S3dlioError):
 
 
 class ChecksumMismatchError(S3dlioError):
-    """The bytes received, or those that the store reports to have, differ from the bytes that were sent."""
+    """The bytes received, or those that the store reports, differ from the bytes that were sent."""
 
 
 class ObjectChangedError(S3dlioError):
@@ -233,7 +233,7 @@ class S3Error(S3dlioError):
         super().__init__(self._sentence())
 
     def _sentence(self) -> str:
-        place = "" if self.bucket is None else f" of s3://{self.bucket}" + (f"/{self.key}" if self.key else "")
+        target = "" if self.bucket is None else f" of s3://{self.bucket}" + (f"/{self.key}" if self.key else "")
         part = "" if self.part_number is None else f", part {self.part_number}"
         status = "" if self.status is None else f" with status {self.status}"
         code = f" ({self.code})" if self.code else ""
@@ -242,13 +242,13 @@ class S3Error(S3dlioError):
         tries = "" if self.attempts == 1 else f", after {self.attempts} attempts"
         if tries and self.elapsed is not None:
             tries += f" in {self.elapsed:.1f} s"
-        return redacted(f"{self.operation}{place}{part} was refused{status}{code}{message}{request}{tries}")
+        return redacted(f"{self.operation}{target}{part} was refused{status}{code}{message}{request}{tries}")
 
     def __str__(self) -> str:
         # FileNotFoundError and PermissionError inherit OSError.__str__, which would print the bare arguments.
         return self._sentence()
 
-    def _made_from(self) -> tuple[Any, ...]:
+    def _constructor_arguments(self) -> tuple[Any, ...]:
         return (
             self.operation, self.bucket, self.key, self.status, self.code, self.message, self.request_id, self.host_id,
             self.upload_id, self.part_number, self.attempts,
@@ -303,4 +303,4 @@ class InvalidRangeError(S3Error):
 
 
 class ThrottledError(S3Error):
-    """The store asked for fewer requests (503 SlowDown, 429) until the attempts were used up."""
+    """The store asked for fewer requests (503 SlowDown, 429) until no attempts were left."""

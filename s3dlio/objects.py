@@ -1,4 +1,4 @@
-"""Whole objects: `put_bytes` and `put_many` store them, `stat` says what the store knows about one.
+"""Whole objects: `put_bytes` and `put_many` store them, `stat` returns what the store reports about one.
 
 Arguments are checked here, before any request; the writer and `batch` send the bytes.
 """
@@ -35,7 +35,7 @@ def put_bytes(
 ) -> UploadInfo:
     """Stores a buffer as one object, without copying it.
 
-    What fits one part is sent by one PutObject; the rest goes up in parallel parts.
+    An object that fits one part is sent by one PutObject; a larger one is sent in parallel parts.
 
     Args:
         uri: ``s3://bucket/key``.
@@ -115,14 +115,14 @@ def put_many(
 ) -> list[UploadInfo] | list[UploadInfo | Exception]:
     """Stores many objects at once, without copying them.
 
-    What fits one part is sent by one PutObject; a larger object goes up in parallel parts. Where a URI is given twice,
-    the store may end up with either of its data.
+    An object that fits one part is sent by one PutObject; a larger one is sent in parallel parts. If a URI is given
+    twice, the store may keep either object.
 
     Args:
         items: pairs of ``s3://bucket/key`` and any C-contiguous buffer; all are checked before any request. Do not
             change the buffers before the call returns.
         max_in_flight: objects being stored at once (1 to 1024).
-        on_error: ``"raise"`` ends everything at the first error; ``"return"`` puts the exception in the info's place.
+        on_error: ``"raise"`` ends the call at the first error; ``"return"`` returns the exception in place of the info.
         part_max_in_flight: parts of one large object being sent at once (1 to 1024).
         progress: called with a `ProgressEvent` after each finished object.
         client: a `Client`; None for the default one, built from the environment.
@@ -173,7 +173,7 @@ def put_many(
                 view.release()
 
 
-# Seconds to wait for the cancelled parts of an upload. They end at once; only a CreateMultipartUpload that is under way
+# Seconds to wait for the cancelled parts of an upload. They end immediately; only a CreateMultipartUpload in flight
 # takes longer, and nothing reads the caller's memory after it.
 LONGEST_JOIN = 0.1
 
@@ -209,7 +209,7 @@ def _pair(item: Any, index: int) -> tuple[str, Any]:
 
 @checks_names()
 def stat(uri: str, *, version_id: str | None = None, client: ClientLike | None = None) -> ObjectInfo:
-    """Asks what the store has under a URI. What it does not report, or what cannot be read, is None.
+    """Returns what the store reports about an object. A value that is missing or unreadable is None.
 
     Args:
         uri: ``s3://bucket/key``.

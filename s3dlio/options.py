@@ -1,4 +1,4 @@
-"""The types of what callers pass by keyword, and the check of the names they pass.
+"""The types of keyword options, and the check of their names.
 
 `UploadOptions` and `GetOptions` let type checkers and editors know every option of a function that takes
 ``**options``. Values are checked in `config`; this module imports nothing of ours.
@@ -35,7 +35,7 @@ OnError = Literal["raise", "return"]
 
 
 class PutManyOptions(TypedDict, total=False):
-    """The options of `put_many`: the fields of `MultipartUploadConfig` but for `max_in_flight`.
+    """The options of `put_many`: the fields of `MultipartUploadConfig` except `max_in_flight`.
 
     Example:
         >>> options: s3dlio.PutManyOptions = {"content_type": "text/plain", "checksum": "crc32c"}
@@ -65,7 +65,7 @@ class PutManyOptions(TypedDict, total=False):
 
 
 class UploadOptions(PutManyOptions, total=False):
-    """The options of a writer and of `put_bytes`: those of `PutManyOptions`, and how many parts are sent at once.
+    """The options of a writer and of `put_bytes`: those of `PutManyOptions`, and the number of parts in flight.
     `MultipartUploadConfig` says what each means and which value is the default.
 
     Example:
@@ -81,7 +81,7 @@ class GetOptions(TypedDict, total=False):
     """The options of every download. None, like an option left out, means the environment's value.
 
     Attributes:
-        verify: compare with the full-object checksum where the store reports one. None does so, unless
+        verify: compare with the full-object checksum where the store reports one. None means True, unless
             ``AWS_RESPONSE_CHECKSUM_VALIDATION`` is ``when_required``. A part of an object is never compared.
         range_optimization: fetch large objects by parallel ranges; None follows ``S3DLIO_ENABLE_RANGE_OPTIMIZATION``.
         range_threshold: size in bytes from which ranges are used; None follows ``S3DLIO_RANGE_THRESHOLD_MB``.
@@ -108,7 +108,7 @@ C = TypeVar("C", bound=type)
 
 
 def checks_names(options: Any = None, defaults: Any = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Makes a function refuse a keyword it does not have by a TypeError that suggests the one that was meant.
+    """Makes a function raise a TypeError for an unknown keyword; the error suggests the one that was meant.
 
     Args:
         options: the TypedDict of the function's ``**options``.
@@ -155,5 +155,5 @@ def _unknown(function: str, name: str, known: frozenset[str]) -> TypeError:
     from difflib import get_close_matches
 
     near = get_close_matches(name, known, n=1, cutoff=0.6)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
+    hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(sorted(known))}"
     return TypeError(f"{function}() has no option {name!r}; {hint}")

@@ -11,8 +11,8 @@ class ProgressEvent(NamedTuple):
 
     Attributes:
         operation: ``"upload"`` or ``"download"``.
-        uri: the object, as ``s3://bucket/key``; of many objects the one that has just been finished.
-        bytes_done: payload bytes that have arrived, counted once even if they were sent again.
+        uri: the object, as ``s3://bucket/key``; in `get_many` and `put_many` the one that has just finished.
+        bytes_done: payload bytes that have arrived, counted once even if they were sent twice.
         total_bytes: payload bytes expected, or None while that is unknown.
         parts_done: parts (upload), ranges (download) or objects (`get_many`, `put_many`) that are finished.
 

@@ -78,14 +78,14 @@ def get_range(
     Args:
         uri: ``s3://bucket/key``.
         offset: first byte, from 0.
-        length: number of bytes; None for all up to the end. With 0 no request is sent.
+        length: number of bytes; None for all up to the end. For 0, no request is sent.
         version_id: a version other than the current one.
         progress: called with a `ProgressEvent` after each finished range.
         client: a `Client`; None for the default one, built from the environment.
         options: see `GetOptions`. Only with `offset` 0 and `length` None is there a checksum to `verify`.
 
     Returns:
-        A read-only `BytesView`, shorter than `length` where the object ends before.
+        A read-only `BytesView`, shorter than `length` if the object ends earlier.
 
     Raises:
         InvalidRangeError: `offset` is at or past the end (offset 0 of an empty object gives an empty view).
@@ -128,7 +128,7 @@ def get_into(
     client: ClientLike | None = None,
     **options: Unpack[GetOptions],
 ) -> int:
-    """Fetches the bytes [offset, offset + length) of an object into memory of the caller.
+    """Fetches the bytes [offset, offset + length) of an object into the caller's memory.
 
     Args:
         uri: ``s3://bucket/key``.
@@ -165,7 +165,7 @@ def get_into(
     count = None if length is None else check_integer("length", length, 0, MAX_OBJECT_SIZE, "bytes")
     destination = flat_view(buffer, "buffer", writable=True)
     if count is not None and count > len(destination):
-        raise ValueError(f"buffer holds {len(destination)} bytes, length={count} asks for more; give a larger buffer")
+        raise ValueError(f"buffer holds {len(destination)} bytes, length={count} is more; give a larger buffer")
     settings, verify = _settings(options)
     if count == 0:
         return 0
@@ -213,12 +213,12 @@ def get_many(
 ) -> list[tuple[str, BytesView]] | list[tuple[str, BytesView | Exception]]:
     """Fetches many objects at once.
 
-    Bodies of up to 64 KiB share their memory: a view that is kept keeps up to 256 KiB; `bytes(view)` copies.
+    Bodies of up to 64 KiB share memory: keeping one view keeps up to 256 KiB; `bytes(view)` makes a copy.
 
     Args:
         uris: ``s3://bucket/key`` each, duplicates allowed; all are checked before any request.
         max_in_flight: objects being fetched at once (1 to 1024).
-        on_error: ``"raise"`` ends everything at the first error; ``"return"`` puts the exception in the view's place.
+        on_error: ``"raise"`` ends the call at the first error; ``"return"`` returns the exception in place of the view.
         progress: called with a `ProgressEvent` after each finished object.
         client: a `Client`; None for the default one, built from the environment.
         options: see `GetOptions`.
@@ -252,7 +252,7 @@ def get_many(
 
 
 def _settings(options: GetOptions) -> tuple[DownloadSettings, bool | None]:
-    """The options as they are used: how to cut a download, and whether to verify it."""
+    """The options in the form that is used: how to split a download, and whether to verify it."""
     settings = DownloadSettings.resolve(
         options.get("range_optimization"),
         options.get("range_threshold"),

@@ -7,19 +7,19 @@ from typing import Any
 
 
 class UploadInfo(Mapping[str, Any]):
-    """What was stored. Attributes and mapping access by the same names.
+    """What was stored, as attributes and as a mapping with the same names.
 
     Attributes:
-        etag: ETag without quotes (`e_tag` is the same), a weak one with its ``W/``; None where the store reports none.
-        parts: number of parts; 1 when one PutObject sufficed.
+        etag: ETag without quotes (`e_tag` is the same), a weak one with its ``W/``; None if the store reports none.
+        parts: number of parts; 1 for a single PutObject.
         total_bytes: size of the object in bytes.
         checksum: base64 of the checksum of the bytes that were sent (a composite one ends in ``-N``), or None.
         checksum_algorithm: ``"crc64nvme"`` and so on, or None.
-        checksum_confirmed: the store reported the same checksum of the object. False means that it reported none; where
-            it reports another one, the upload fails.
+        checksum_confirmed: the store reported the same checksum of the object. False means that it reported none; if it
+            reports a different one, the upload fails.
         version_id: version of the object in a versioned bucket, or None.
         started_at, completed_at: aware datetimes in UTC.
-        upload_id: the multipart upload's id; None when one PutObject sufficed.
+        upload_id: the multipart upload's id; None for a single PutObject.
 
     Example:
         >>> info = s3dlio.put_bytes("s3://my-bucket/key", b"content")
@@ -114,7 +114,7 @@ class UploadSummary:
 
     Attributes:
         uri: the object it would become.
-        upload_id: names it, for `MultipartUploadWriter.resume`.
+        upload_id: its id, for `MultipartUploadWriter.resume`.
         started_at: when it was created, an aware datetime; None where the store reports none.
 
     Example:

@@ -1,6 +1,6 @@
 """`MultipartUploadSink`: the blocking interface of the original library, over a `MultipartUploadWriter`.
 
-It only renames calls; every rule is the writer's.
+It only renames the writer's calls.
 """
 
 from dataclasses import fields
@@ -61,5 +61,5 @@ class MultipartUploadSink:
         return self._writer.close()
 
     def abort_blocking(self) -> None:
-        """Gives the object up; see `MultipartUploadWriter.abort`."""
+        """Abandons the object; see `MultipartUploadWriter.abort`."""
         self._writer.abort()

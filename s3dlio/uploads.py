@@ -1,6 +1,6 @@
-"""Multipart uploads that are under way, or were left behind: list them, abort the old ones.
+"""Multipart uploads that are under way or were left behind: list them, abort the old ones.
 
-To go on with one, see `MultipartUploadWriter.resume`.
+To continue one, see `MultipartUploadWriter.resume`.
 """
 
 from datetime import datetime, timedelta
@@ -53,11 +53,11 @@ def abort_uploads(uri: str, *, older_than: timedelta | float, client: ClientLike
     """Aborts the multipart uploads that were created more than `older_than` ago.
 
     Ages are measured by the store's clock. An upload without a reported time of creation is left alone. If the store
-    refuses to abort one, the others are aborted all the same.
+    refuses to abort one, the others are still aborted.
 
     Args:
         uri: ``s3://bucket`` or ``s3://bucket/prefix``.
-        older_than: a `timedelta` or seconds, above 0, so that active writers are not hit.
+        older_than: a `timedelta` or seconds, above 0, so that active writers are spared.
         client: a `Client`; None for the default one, built from the environment.
 
     Returns:
@@ -111,8 +111,8 @@ def _summary(location: Location, one: ListedUpload) -> UploadSummary:
 def _listed(service: Service, location: Location) -> tuple[list[ListedUpload], datetime]:
     """The uploads whose keys begin with the location's key, and the store's time.
 
-    MinIO finds a prefix only where it is a whole key, and lists without a prefix only uploads created since it was
-    started: so both listings are made. Of several clocks the earliest time counts: no upload seems older than it is.
+    MinIO finds a prefix only if it is a whole key, and without a prefix lists only uploads created since it started: so
+    both listings are made. The earliest of several clocks counts, so that no upload seems older than it is.
     """
     found: dict[tuple[str, str], ListedUpload] = {}
     dates: list[datetime] = []

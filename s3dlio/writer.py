@@ -1,4 +1,4 @@
-"""`MultipartUploadWriter`: what a caller holds while an object is written.
+"""`MultipartUploadWriter`: streams one object to the store.
 
 The writer owns the open reservation. `calls` runs one call at a time, `intake` turns data into segments, and whatever
 outlives a call (parts in flight, endings) belongs to `upload`.
@@ -36,7 +36,7 @@ R = TypeVar("R")
 
 
 class _Reservation:
-    """A pooled buffer in the caller's hands."""
+    """A pooled buffer lent to the caller."""
 
     def __init__(self, owner: Owner, view: memoryview) -> None:
         self.owner = owner
@@ -44,12 +44,12 @@ class _Reservation:
 
 
 class MultipartUploadWriter:
-    """Streams one object to the store: parts are sent while the caller writes on.
+    """Streams one object to the store: parts are sent while the caller keeps writing.
 
-    Any number of threads may use it; calls are served in the order of their arrival. Where a waiting call is
+    Any number of threads may use it; calls are served in the order of their arrival. If a waiting call is
     interrupted, later calls may overtake earlier ones. `abort` and the properties never wait for another call.
 
-    As a context manager it closes on success and aborts when the block raises; where the block called `abort`, it does
+    As a context manager it closes on success and aborts when the block raises; if the block called `abort`, it does
     nothing more. `abort_on_failure` concerns failures of the writer itself: once it has failed, only that setting
     decides whether the upload is aborted, whatever the block raises.
 
@@ -117,11 +117,11 @@ class MultipartUploadWriter:
 
         Write the object's bytes from `resume_offset` on. A later part that the store has already is sent again only if
         its size or checksum differs from that of the bytes written now. The checksum algorithm is the one that the
-        upload was created with, also a composite one of another tool, whatever `checksum` says; where the store
+        upload was created with, even a composite one of another tool, whatever `checksum` says; if the store
         reports none, no checksums are sent.
 
-        This writer ends only what it created: after a failure, an exception in the `with` block or garbage collection
-        the upload stays on the store for the next `resume`. Only `abort()` aborts it.
+        After a failure, an exception in the `with` block or garbage collection, the upload stays on the store for the
+        next `resume`. Only `abort()` aborts it.
 
         Args:
             uri: ``s3://bucket/key``.
@@ -220,7 +220,7 @@ class MultipartUploadWriter:
     def reserve(self, n: int) -> memoryview:
         """Lends memory to fill in place, so that no byte is copied on the way to the socket.
 
-        Reserve one to four parts at a time; a larger reservation hardly overlaps with the transfer of the one before.
+        Reserve one to four parts at a time; a larger reservation hardly overlaps with the transfer of the previous one.
 
         Args:
             n: bytes, from 1; more than `part_size` is allowed.
@@ -258,7 +258,7 @@ class MultipartUploadWriter:
         return self._reservation.view
 
     def commit(self, n: int) -> None:
-        """Hands the first `n` bytes of the open reservation over (0 gives it back).
+        """Hands over the first `n` bytes of the open reservation (0 gives it back).
 
         The reserved view is released if nothing else exports it. Other exports stay readable; writing through them
         before the upload has ended is an error that the checksum detects.
@@ -326,7 +326,7 @@ class MultipartUploadWriter:
     def flush(self) -> None:
         """Stores everything accepted so far, the tail as a short part, and returns when it is stored.
 
-        More data may follow; the short part is then replaced under the same number. After it no borrowed buffer is
+        More data may follow; the short part is then replaced under the same number. After `flush` no borrowed buffer is
         referenced any more, and the progress of everything stored has been reported.
 
         Raises:
@@ -357,10 +357,10 @@ class MultipartUploadWriter:
         self._flush_unjoined = False
 
     def close(self) -> UploadInfo:
-        """Stores the rest and publishes the object. A second call returns the same again.
+        """Stores the rest and publishes the object. A second call returns the same result.
 
         Returns:
-            What the store has, as an `UploadInfo`; the progress of every part has been reported.
+            What the store has, as an `UploadInfo`, after the progress of every part has been reported.
 
         Raises:
             ReservationError: a reservation is open; the writer stays usable.
@@ -382,11 +382,11 @@ class MultipartUploadWriter:
         return info
 
     def abort(self) -> None:
-        """Gives the object up: stops the parts in flight, waits for them, and aborts the upload on the store.
+        """Abandons the object: stops the parts in flight, waits for them, and aborts the upload on the store.
 
-        It may be called from any thread, progress callback or signal handler; a call that waits elsewhere raises
-        `WriterClosedError`. A second call does nothing, like one after a successful `close`. After a failure every
-        other call still raises that failure.
+        It may be called from any thread, progress callback or signal handler; a call that waits in another thread
+        raises `WriterClosedError`. A second call does nothing, like one after a successful `close`. After a failure
+        every other call still raises that failure.
 
         Raises:
             S3Error: the store refused to abort.
@@ -412,7 +412,7 @@ class MultipartUploadWriter:
     ) -> None:
         if kind is not None:
             self._abort_after(error)
-        elif self._state.state is not State.ABORTED:  # as by the block itself
+        elif self._state.state is not State.ABORTED:  # the block may have called abort() itself
             try:
                 self.close()
             except BaseException as failure:
@@ -432,7 +432,7 @@ class MultipartUploadWriter:
         def served() -> R:
             self._state.check_open()
             self._intake.settle()
-            if self._flush_unjoined:  # by an interrupted call: stored before the next of its number
+            if self._flush_unjoined:  # by an interrupted call: its part must be stored before the next of its number
                 self._join_open_part()
             try:
                 return call(*arguments, **named)
@@ -450,7 +450,7 @@ class MultipartUploadWriter:
         """Returns the writer's memory to the pool once the upload has ended and no call is running.
 
         Every call, and every ending of the upload, calls this last. If another call has the turn, that one releases
-        the memory. A call that takes the turn just now finds the upload ended and is short.
+        the memory. A call that takes the turn meanwhile finds the upload ended and returns soon.
         """
         if self._state.ended:
             self._calls.run_if_free(self._release)
@@ -464,7 +464,7 @@ class MultipartUploadWriter:
     def _abort_after(self, cause: BaseException | None) -> None:
         """Aborts without masking the error being raised and without delaying an interrupt.
 
-        An upload that has failed was aborted then, or stays on the store.
+        A failed upload has already been aborted, or stays on the store.
         """
         try:
             self._state.check_process()
@@ -488,13 +488,13 @@ class MultipartUploadWriter:
             self._release_if_ended()
 
     def _abandon(self) -> None:
-        """Gives the object up at once: parts stop now, and a worker aborts on the store."""
+        """Abandons the object without waiting: parts stop now, and a worker aborts the upload on the store."""
         self._state.check_process()
         self._state.abandon()
         self._release_if_ended()
 
     def _join(self, timeout: float) -> None:
-        """Waits until no part is in flight, at most `timeout` seconds."""
+        """Waits at most `timeout` seconds until no part is in flight."""
         self._state.join_workers(timeout)
 
     def _refuse_reservation(self, call: str) -> None:

@@ -1,6 +1,6 @@
-"""Aborts one multipart upload on the store: once, however many threads ask, and again while late parts arrive.
+"""Aborts one multipart upload on the store: once, however many threads call it, and again while late parts arrive.
 
-It does not stop parts in flight; its caller, `lifecycle`, has done so.
+Its caller, `lifecycle`, has already stopped the parts in flight.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ ABORT_CHECK_PAUSE = 0.2
 
 
 class Aborting:
-    """The end of one upload on the store.
+    """The abort of one upload on the store.
 
     Args:
-        lock: the upload's.
+        lock: the upload's lock.
         changed: wakes the threads that wait for the lock's state.
     """
 
@@ -40,7 +40,7 @@ class Aborting:
         self._done = False
 
     def run(self, upload_id: Callable[[], str | None], cancelled: Callable[[], bool]) -> None:
-        """Returns when the upload has been aborted, by this call or another, or if there is none.
+        """Returns once the upload has been aborted, by this call or another, or if there is none.
 
         Args:
             upload_id: called with the lock held, once no other thread is aborting.

@@ -1,6 +1,6 @@
 """Counts the payload memory that one writer keeps alive, and waits until more may be taken.
 
-It never allocates. `intake` takes from the account before it allocates; finished segments give back. An upload's
+It never allocates. `intake` takes from the account before it allocates; finished segments give bytes back. An upload's
 `Lifecycle` is an account.
 """
 
@@ -14,7 +14,7 @@ from .assembler import Owner
 
 
 class Account:
-    """Bytes in use, within the bound of `most` parts.
+    """Counts the bytes in use, bounded by `most` parts.
 
     Attributes:
         lock: guards the whole upload. Reentrant, because a signal handler may abort.
@@ -34,7 +34,7 @@ class Account:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing in flight will make room. Called with the lock held."""
+        """Whether nothing is in flight that could make room. Called with the lock held."""
         raise NotImplementedError
 
     def take(self, more: int, part_size: int, pack_waiting: Callable[[], None] | None) -> None:
@@ -44,21 +44,21 @@ class Account:
         None means that the caller may not wait (it is packing to make room).
         """
         limit = self._most * part_size
-        taken = crowded = False
+        taken = stuck = False
 
         def decided() -> bool:
-            nonlocal taken, crowded
+            nonlocal taken, stuck
             self.check_open()
             if pack_waiting is None or self.account + min(more, part_size) <= limit:
                 self.account += more
                 taken = True
             else:
-                crowded = self.idle
-            return taken or crowded
+                stuck = self.idle
+            return taken or stuck
 
         try:
             self.changed.wait_for(decided)
-            if crowded:
+            if stuck:
                 assert pack_waiting is not None
                 pack_waiting()
                 pack_waiting = None
@@ -69,7 +69,7 @@ class Account:
             raise
 
     def refund(self, amount: int) -> None:
-        """Gives `amount` bytes back that were taken but not used."""
+        """Returns `amount` bytes that were taken but not used."""
         with self.lock:
             self.account -= amount
             self.changed.notify_all()

@@ -1,7 +1,7 @@
-"""Cuts what a writer was given into parts: segments in, parts out, whatever the sizes of the calls.
+"""Cuts a writer's data into parts: segments in, parts out, whatever the sizes of the calls.
 
 Pure logic without locks, threads or I/O, called by `intake`. It never moves a byte and never waits; it decides what to
-pack, and its caller packs.
+pack, and its caller does the packing.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Part:
 def part_length(number: int, part_size: int, grow: bool) -> int:
     """Bytes of part `number` (from 1): doubles every 1,000 parts, up to 5 GiB.
 
-    The default of 16 MiB reaches 5 TiB in part 8,280 or so; the first 1,000 parts keep `part_size`.
+    With the default of 16 MiB, 5 TiB takes about 8,280 parts; the first 1,000 parts keep `part_size`.
     """
     if not grow:
         return part_size
@@ -75,7 +75,7 @@ def part_length(number: int, part_size: int, grow: bool) -> int:
 class Assembler:
     """The open part of one upload.
 
-    The first part is held back until a byte more arrives, because an object that fits one part is
+    The first part is held back until one more byte arrives, because an object that fits one part is
     sent without a multipart upload; `finish` hands it out.
     """
 
@@ -130,8 +130,8 @@ class Assembler:
     def oversized(self) -> list[int]:
         """The index of the last segment if its owner pins more than twice what waits in it; else an empty list.
 
-        Only the last segment can newly be oversized: for the others nothing has changed since they were added. Checking
-        all of them at each call would cost more the larger a part is.
+        Only the last segment can have become oversized: nothing has changed for the others since they were added.
+        Checking all of them at each call would cost more the larger a part is.
         """
         last = self._segments[-1].owner if self._segments else None
         if last is None or last.open_buffer or last.pinned <= 2 * last.waiting:
@@ -150,7 +150,7 @@ class Assembler:
         return self._pinned
 
     def replace(self, index: int, new: list[Segment]) -> None:
-        """Replaces a segment by `new`, which hold the same bytes elsewhere; the caller counts the uses."""
+        """Replaces a segment by segments that hold the same bytes elsewhere; the caller counts the uses."""
         old = self._segments[index]
         self._count(old.owner, -old.length)
         for segment in new:
@@ -161,7 +161,7 @@ class Assembler:
             self._segments[index : index + 1] = new
 
     def clear(self) -> list[Segment]:
-        """Removes and returns all waiting segments; the caller counts the uses down."""
+        """Removes and returns all waiting segments; the caller ends their uses."""
         segments, self._segments = self._segments, []
         self._count_none(segments)
         return segments
@@ -177,7 +177,7 @@ class Assembler:
         self.waiting += length
 
     def _cut(self) -> Part:
-        # The length is one number for all full parts, of which 10,000 may be remembered.
+        # All full parts share one int object as their length: up to 10,000 parts are kept.
         part = Part(self.number, self.offset, self.part_size, tuple(self._segments))
         segments, self._segments = self._segments, []
         self._count_none(segments)

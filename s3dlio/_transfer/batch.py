@@ -1,6 +1,6 @@
 """Many objects in one call: a few workers, each of which runs requests in series on one connection.
 
-Small objects return to Python once per series. Large objects and failures take the ordinary way, with its retries.
+Small objects return to Python once per series. Large objects and failed ones are transferred alone, with retries.
 `reader` and `objects` call it. A batch never returns while a worker may touch the caller's memory.
 """
 
@@ -34,9 +34,9 @@ from .download import FIRST_PART, Download, check_whole
 from .ramp import Ramp
 from .reports import Reports
 
-# Bytes of one series; more would keep its connection from taking a fair share.
+# Bytes of one series; with more, the connections would not share the work evenly.
 SERIES_BYTES = 2048 * KIB
-# Bodies of up to SMALL_BODY bytes share a buffer of up to SHARED_BUFFER bytes. One view that is kept keeps all of it.
+# Bodies of up to SMALL_BODY bytes share a buffer of up to SHARED_BUFFER bytes. Keeping one view keeps all of it.
 SMALL_BODY = 64 * KIB
 SHARED_BUFFER = 256 * KIB
 
@@ -50,14 +50,14 @@ def _aligned(length: int) -> int:
 
 
 class Work(Protocol):
-    """What a batch does with objects, which are named by their index in the caller's list."""
+    """What a batch does with its objects, each identified by its index in the caller's list."""
 
     @property
     def count(self) -> int:
         """Number of objects."""
 
     def batch_size(self, first: int, most: int) -> int:
-        """How many objects from `first` on may form a series, at most `most`; 0 if that one must go alone."""
+        """How many objects from `first` on may form a series, at most `most`; 0 if the first must go alone."""
 
     def run_batch(self, first: int, last: int, scope: CancelScope) -> tuple[list[Any], Failed | None]:
         """Runs [first, last) as a series.
@@ -70,10 +70,10 @@ class Work(Protocol):
         """Runs one object; `before` is how it failed in a series."""
 
     def size_of(self, index: int, result: Any) -> int:
-        """Bytes of an object that was moved; 0 where `result` is an exception."""
+        """Bytes transferred for an object; 0 where `result` is an exception."""
 
     def event(self, index: int, bytes_done: int, objects_done: int) -> ProgressEvent:
-        """The report that an object is finished."""
+        """The progress event for a finished object."""
 
 
 class Batch:
@@ -117,23 +117,23 @@ class Batch:
                 self._stop(Cancelled("the call was interrupted"))
                 self._crew.call_off()
             finally:
-                # Whatever interrupts come, no driver may go on using the caller's memory.
+                # However many interrupts arrive, no driver may still use the caller's memory afterwards.
                 unbroken(self._scope.end)
             raise
         if self._error is not None:
-            raise self._taken_error()
+            raise self._take_error()
         return self._results
 
     def _needs_workers(self) -> bool:
-        """Waits until more workers are wanted; False once all objects are taken, or the call has to end.
+        """Waits until more workers are wanted; False once all objects are taken or the call has to end.
 
-        Workers leave and are wanted again as the store's pace changes, so that this waits as long as objects are left.
+        As the store's pace changes, workers leave and are needed again, so this waits until no object is left.
         """
         while True:
             with self._lock:
                 may_grow = self._ramp.workers < self._ramp.limit
-                look_at = time.monotonic() + self._ramp.look_after if may_grow else None
-            if self._changed.wait_for(lambda: self._all_taken or self._started < self._ramp.workers, look_at):
+                check_at = time.monotonic() + self._ramp.check_after if may_grow else None
+            if self._changed.wait_for(lambda: self._all_taken or self._started < self._ramp.workers, check_at):
                 with self._lock:
                     return not self._all_taken
             with self._lock:
@@ -142,11 +142,11 @@ class Batch:
 
     @property
     def _all_taken(self) -> bool:
-        """Whether there is nothing left for a worker to begin. Call with the lock held."""
+        """Whether nothing is left for a worker to start. Call with the lock held."""
         return self._stopped or self._next == self._work.count
 
     def _start(self) -> None:
-        """Starts as many workers as are wanted; the caller does the work where no thread can be had."""
+        """Starts as many workers as are wanted; if no thread can be started, the caller's thread does the work."""
         with self._lock:
             missing = self._ramp.workers - self._started
             self._started += missing
@@ -160,7 +160,7 @@ class Batch:
                     self._serve()
                 return
 
-    def _taken_error(self) -> BaseException:
+    def _take_error(self) -> BaseException:
         error, self._error = self._error, None
         assert error is not None
         return error
@@ -190,7 +190,7 @@ class Batch:
     def _serve(self) -> None:
         try:
             self._run_series()
-        except BaseException as error:  # a defect of ours ends the call: no result may be missing without an error
+        except BaseException as error:  # a bug here ends the call too: no result may be missing without an error
             self._stop(error)
 
     def _run_series(self) -> None:
@@ -199,18 +199,18 @@ class Batch:
             first, last = self._take()
             if first == last:
                 return
-            began, ran = time.monotonic(), time.thread_time()
+            started, cpu_started = time.monotonic(), time.thread_time()
             at = first
             while at < last:
                 at = self._advance(at, last)
-            leaves = self._after_series(first, last, time.monotonic() - began, time.thread_time() - ran)
+            leaves = self._after_series(first, last, time.monotonic() - started, time.thread_time() - cpu_started)
 
-    def _after_series(self, first: int, last: int, seconds: float, ran: float) -> bool:
-        """Counts the workers anew after a series; whether this one leaves."""
+    def _after_series(self, first: int, last: int, seconds: float, cpu_seconds: float) -> bool:
+        """Adjusts the number of workers after a series; returns whether this one leaves."""
         with self._lock:
             del self._taken[first]
             left = self._work.count - self._next
-            leaves = self._ramp.record(last - first, seconds, max(0.0, seconds - ran), left)
+            leaves = self._ramp.record(last - first, seconds, max(0.0, seconds - cpu_seconds), left)
             self._started -= leaves
             if self._started < self._ramp.workers:
                 self._changed.notify_all()
@@ -257,7 +257,7 @@ class Batch:
 
     @contextlib.contextmanager
     def _own_scope(self) -> Iterator[CancelScope]:
-        """With `keep_errors` a failing object cancels its own requests only; the end of the call cancels all."""
+        """With `keep_errors`, a failing object cancels only its own requests; the end of the call cancels all."""
         if not self._keep_errors:
             yield self._scope
             return
@@ -283,8 +283,8 @@ class Gets:
         self._locations = locations
         self._settings = settings
         self._verify = verify
-        # Size of the latest object, in bytes: the guess for the next one.
-        self._usual = 0
+        # Size in bytes of the latest object: the guess for the next one.
+        self._last_size = 0
         # An object of at least this many bytes is downloaded alone, in ranges; None for never.
         self._alone_from: int | None = None
         if settings.range_optimization:
@@ -301,33 +301,33 @@ class Gets:
         return len(self._locations)
 
     def batch_size(self, first: int, most: int) -> int:
-        if self._alone_from is not None and self._usual >= self._alone_from:
+        if self._alone_from is not None and self._last_size >= self._alone_from:
             return 0
-        if self._usual:
-            most = min(most, max(1, SERIES_BYTES // self._usual))
-        return _of_one_bucket(self._locations, first, most)
+        if self._last_size:
+            most = min(most, max(1, SERIES_BYTES // self._last_size))
+        return _in_same_bucket(self._locations, first, most)
 
     def run_batch(self, first: int, last: int, scope: CancelScope) -> tuple[list[Any], Failed | None]:
-        expected = self._usual if self._usual <= SMALL_BODY else 0
+        expected = self._last_size if self._last_size <= SMALL_BODY else 0
         responses, rest = object_operations.get_objects(
             self._service, self._locations[first:last], self._room, expected, scope
         )
         if responses and isinstance(responses[-1], Response):
-            self._usual = responses[-1].received
+            self._last_size = responses[-1].received
             if responses[-1].place is not None:
                 buffer, offset = responses[-1].place
                 self._keep_open(buffer, offset + responses[-1].received)
-        # A body that ended with its connection may be cut short: that object goes alone, where this is checked.
+        # A body that ended with its connection may be truncated: the object is fetched alone, which checks its length.
         if isinstance(rest, Response) and rest.promise is not None and rest.promise.delimited:
             responses.append(rest)
         views = [self._view_or_error(index, response) for index, response in enumerate(responses, first)]
         return views, rest if isinstance(rest, Failed) else None
 
     def _room(self, length: int, remaining: int) -> tuple[Any, int]:
-        """Memory for the next body. For a small body there is room for those after it, too, if they have its size.
+        """Memory for the next body. Memory for a small one also has room for those after it, if they are of its size.
 
         Raises:
-            GoesAlone: the object is to be downloaded in parallel ranges.
+            GoesAlone: the object has to be downloaded in parallel ranges.
         """
         if self._alone_from is not None and length >= self._alone_from:
             raise GoesAlone
@@ -343,7 +343,7 @@ class Gets:
         return pool().acquire(max(length, min(self._shared_buffer, remaining * _aligned(length)))), 0
 
     def _keep_open(self, buffer: Any, used: int) -> None:
-        if buffer.size - _aligned(used) >= max(self._usual, BODY_ALIGNMENT):
+        if buffer.size - _aligned(used) >= max(self._last_size, BODY_ALIGNMENT):
             self._open_buffers.append((buffer, _aligned(used)))
 
     def _view_or_error(self, index: int, response: Response | Exception) -> BytesView | Exception:
@@ -369,7 +369,7 @@ class Gets:
         download = Download(
             self._service, self._locations[index], self._settings, verify=self._verify, scope=scope, before=before
         )
-        self._usual = download.run()
+        self._last_size = download.run()
         return download.view()
 
     def size_of(self, index: int, result: Any) -> int:
@@ -383,7 +383,7 @@ class GoesAlone(Exception):
     """The object is too large for a series."""
 
 
-def _of_one_bucket(locations: Sequence[Location], first: int, most: int) -> int:
+def _in_same_bucket(locations: Sequence[Location], first: int, most: int) -> int:
     bucket, last = locations[first].bucket, min(first + most, len(locations))
     return next((i for i in range(first, last) if locations[i].bucket != bucket), last) - first
 
@@ -417,7 +417,7 @@ class Puts:
         return len(self._locations)
 
     def batch_size(self, first: int, most: int) -> int:
-        total, last = 0, first + _of_one_bucket(self._locations, first, most)
+        total, last = 0, first + _in_same_bucket(self._locations, first, most)
         for index in range(first, last):
             total += len(self._views[index])
             if len(self._views[index]) > self._config.part_size or (total > SERIES_BYTES and index > first):
@@ -493,14 +493,14 @@ def _checksum(algorithm: Algorithm | None, view: memoryview) -> Checksum | None:
 
 
 def put_whole(service: Service, location: Location, view: memoryview, config: MultipartUploadConfig) -> UploadInfo:
-    """Stores an object that fits one part, in the caller's thread; an interrupt ends it at once."""
+    """Stores an object that fits one part, in the caller's thread; an interrupt ends it immediately."""
     scope = CancelScope()
     try:
-        return Puts(service, [location], [view], config, _is_one_part).run_alone(0, None, scope)
+        return Puts(service, [location], [view], config, _never_large).run_alone(0, None, scope)
     except BaseException:
         unbroken(scope.end)
         raise
 
 
-def _is_one_part(index: int, scope: CancelScope) -> UploadInfo:
+def _never_large(index: int, scope: CancelScope) -> UploadInfo:
     raise AssertionError("the object fits one part")

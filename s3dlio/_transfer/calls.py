@@ -25,18 +25,18 @@ class Calls:
 
     @property
     def mine(self) -> bool:
-        """Whether this thread is inside a call: then a signal handler interrupts it."""
+        """Whether this thread is already inside a call, which a signal handler has interrupted."""
         return self._turn.mine
 
     def run(self, call: Callable[[], R]) -> R:
-        """Returns `call()`, called in this thread's turn.
+        """Returns the result of `call()`, run in this thread's turn.
 
         Raises:
-            ReservationError: a signal handler calls a writer that its own thread is using; it would wait for ever.
+            ReservationError: a signal handler calls a writer that its own thread is using; it would wait forever.
         """
         if self._turn.mine:
             raise ReservationError(
-                "a signal handler called a writer that its own thread is at work on; let it raise, or call abort()"
+                "a signal handler called a writer that its own thread is using; let it raise, or call abort()"
             )
         self._open_buffer.enter()
         try:
@@ -45,6 +45,6 @@ class Calls:
             self._open_buffer.leave()
 
     def run_if_free(self, call: Callable[[], None]) -> None:
-        """Calls `call` in turn, unless another call has the turn and so will do the same work at its end."""
+        """Calls `call` in turn, unless another call has the turn: that one does the same work at its end."""
         if not self._turn.taken:
             self._turn.run(call)

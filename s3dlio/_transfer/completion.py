@@ -1,7 +1,7 @@
-"""Publishes one multipart upload, and makes sure that what the store has is what was sent.
+"""Publishes one multipart upload, and checks that the store has what was sent.
 
 After a Complete of unknown outcome the store is asked before a retry: while it lists the upload, the Complete has not
-happened. What a response leaves out is unknown; only a value that differs from ours fails an upload. Called by
+happened. A value missing from a response is unknown; only a value that differs from ours fails an upload. Called by
 `upload` once all parts are stored; it keeps no state of its own.
 """
 
@@ -28,8 +28,8 @@ log = logging.getLogger("s3dlio")
 
 
 class StoredPart(NamedTuple):
-    """A part that the store has: its ETag as the store gave it (None where it named none), length in bytes and checksum
-    (None where checksums are off)."""
+    """A part that the store has: its ETag as reported (None if it reported none), length in bytes and checksum (None if
+    checksums are off)."""
 
     etag: str | None
     length: int
@@ -40,9 +40,9 @@ class Completion:
     """One upload with all its parts, by number.
 
     Args:
-        resumed: another writer created the upload, and how it described the object is not known.
-        kind_known: the algorithm is of the kind that the upload was created with. Where the store does not say, no
-            checksum of the object is sent, and the one that it reports is compared, of whatever kind it is.
+        resumed: another writer created the upload, with headers that are not known.
+        kind_known: whether the upload is known to have been created with this kind of algorithm (composite or full
+            object). If not, no checksum of the object is sent; the reported one is compared, whatever its kind.
     """
 
     def __init__(
@@ -65,43 +65,43 @@ class Completion:
         self._algorithm = algorithm
         self._resumed = resumed
         self._total = sum(part.length for part in parts.values())
-        self._checksum = self._combined()
-        # What the requests contain. Less than we know if the store refuses to accept it.
+        self._checksum = self._object_checksum()
+        # What the requests contain; each becomes False if the store refuses it.
         self._sends_checksum, self._sends_part_checksums = kind_known, True
         self._uncertain = 0
         self._found: Stored | None = None
 
     def run(self) -> Stored:
-        """Completes the upload; the checksum of what it returns is that of the bytes sent.
+        """Completes the upload; the result's checksum is that of the bytes sent.
 
         Raises:
             S3Error, TransportError: the store refused, or no response came.
-            ChecksumMismatchError: the store has something else than what was sent.
+            ChecksumMismatchError: the store has other bytes than were sent.
         """
         if any(part.etag is None for part in self._parts.values()) and not self._take_listed_etags():
             numbers = [number for number, part in self._in_order() if part.etag is None]
             raise S3Error(
                 "CompleteMultipartUpload", *self._location, None, "MissingETag",
-                f"the store names no ETag of {len(numbers)} parts, of which part {numbers[0]} is the first",
+                f"the store reported no ETag for {len(numbers)} parts, the first of them part {numbers[0]}",
                 upload_id=self._upload_id,
             )  # fmt: skip
-        put_right: set[str] = set()
+        corrected: set[str] = set()
         while True:
             try:
                 return self._complete()
             except S3Error as error:
                 self._uncertain = error.uncertain
-                if not self._put_right(error, put_right):
+                if not self._correct(error, corrected):
                     raise
 
-    def _put_right(self, error: S3Error, done: set[str]) -> bool:
+    def _correct(self, error: S3Error, done: set[str]) -> bool:
         """Whether another Complete may succeed: each cause of a refusal is corrected once."""
         if error.code == "InvalidPart" and "etags" not in done:
             done.add("etags")
             return self._take_listed_etags(refused=True)
         if self._checksum is None or not refuses_checksum(error) or not self._service.settings.checksum_fallback:
             return False
-        # The store took the checksum with the upload's parts. What is published is compared all the same.
+        # The store has accepted checksums with the parts. The published object's checksum is compared all the same.
         if self._sends_checksum:
             self._sends_checksum = False
         elif self._sends_part_checksums:
@@ -112,12 +112,12 @@ class Completion:
         return True
 
     def _in_order(self) -> Iterator[tuple[int, StoredPart]]:
-        """Yields number and part, without a second table of up to 10,000 parts."""
+        """Yields number and part in order, without a second table of up to 10,000 parts."""
         return ((number, self._parts[number]) for number in sorted(self._parts))
 
     def _complete(self) -> Stored:
         listed = (
-            CompletedPart(number, part.etag or "", self._told(part) if self._sends_part_checksums else None)
+            CompletedPart(number, part.etag or "", self._part_checksum(part) if self._sends_part_checksums else None)
             for number, part in self._in_order()
         )
         response = multipart_operations.complete_upload(
@@ -127,16 +127,16 @@ class Completion:
         if response is None:
             assert self._found is not None
             return self._found._replace(checksum=None if self._checksum is None else self._checksum.value)
-        return self._judged(*response)
+        return self._verified(*response)
 
-    def _combined(self) -> Checksum | None:
+    def _object_checksum(self) -> Checksum | None:
         if self._algorithm is None:
             return None
         known = ((part.crc, part.length) for _, part in self._in_order() if part.crc is not None)
         return Checksum(self._algorithm, self._algorithm.of_parts(known))
 
-    def _told(self, part: StoredPart) -> tuple[str, str] | None:
-        """A part's checksum, by the element that carries it."""
+    def _part_checksum(self, part: StoredPart) -> tuple[str, str] | None:
+        """A part's checksum: the XML element that carries it, and its value."""
         algorithm = self._algorithm
         return None if algorithm is None or part.crc is None else (algorithm.xml, algorithm.encode(part.crc))
 
@@ -167,14 +167,14 @@ class Completion:
         return ours
 
     def _has_ended(self, failed: FailedAttempt) -> bool:
-        """Whether the store says that the upload has ended; a request that fails for another reason says nothing."""
+        """Whether the store says that the upload has ended; a request that fails for another reason proves nothing."""
         try:
             listings.upload_exists(self._service, self._location, self._upload_id)
         except NotFoundError as error:
             if error.code == "NoSuchUpload":
                 return True
         except S3dlioError as error:
-            log.info("whether %s was completed cannot be asked: %s", self._uri, error)
+            log.info("cannot find out whether %s was completed: %s", self._uri, error)
         else:
             return False
         return failed.code == "NoSuchUpload"
@@ -191,11 +191,11 @@ class Completion:
     # ------------------------------------------------------------------------------------------------- parts' ETags
 
     def _take_listed_etags(self, refused: bool = False) -> bool:
-        """Adopts the ETags that the store lists, if the sizes and checksums of all parts are ours.
+        """Adopts the ETags that the store lists, if the sizes and checksums of all parts match ours.
 
         Args:
-            refused: whether the store refused our ETags. A weak ETag, which a proxy may have made of the store's, is
-                then sent as a strong one.
+            refused: whether the store refused our ETags. A weak ETag is then sent as a strong one, because a proxy
+                may have weakened it.
         """
         try:
             listing = listings.list_parts(self._service, self._location, self._upload_id)
@@ -205,12 +205,12 @@ class Completion:
         listed = {part.number: part for part in listing.parts}
         adopted: dict[int, StoredPart] = {}
         for number, part in self._in_order():
-            found, told = listed.get(number), self._told(part)
+            found, ours = listed.get(number), self._part_checksum(part)
             if found is None or found.size != part.length:
                 return False
-            if told is not None and self._algorithm is not None:
-                value = self._algorithm.told(found.checksums.get(told[0]))
-                if value not in (None, told[1]):
+            if ours is not None and self._algorithm is not None:
+                value = self._algorithm.told(found.checksums.get(ours[0]))
+                if value not in (None, ours[1]):
                     return False
             tag = found.etag or parse_entity_tag(part.etag)
             if tag is None:
@@ -221,41 +221,41 @@ class Completion:
 
     # ------------------------------------------------------------------------------------------- what was published
 
-    def _judged(self, stored: Stored, result: CompleteResult) -> Stored:
-        """Compares what was published with what was sent, as far as the store reports it. A HEAD asks for what the
-        response to Complete left out.
+    def _verified(self, stored: Stored, result: CompleteResult) -> Stored:
+        """Compares what was published with what was sent, as far as the store reports it. A HEAD supplies what is
+        missing from the response to Complete.
 
         Raises:
-            ChecksumMismatchError: the store reports another size or checksum.
+            ChecksumMismatchError: the store reports a different size or checksum.
         """
         algorithm = self._algorithm
-        told = None if algorithm is None else algorithm.told(result.checksums.get(algorithm.xml))
-        if told is None:
-            stored, told = self._looked_at(stored)
+        reported = None if algorithm is None else algorithm.told(result.checksums.get(algorithm.xml))
+        if reported is None:
+            stored, reported = self._with_head(stored)
         if stored.etag is not None and "-" in stored.etag.opaque:
             count = stored.etag.opaque.rpartition("-")[2]
             if count.isdecimal() and int(count) != len(self._parts):
                 log.info("%s: the ETag %s does not count its %d parts", self._uri, stored.etag, len(self._parts))
-        sent = self._sent_as(told)
-        if told is None or sent is None:
+        sent = self._sent_as(reported)
+        if reported is None or sent is None:
             return stored._replace(checksum=None if self._checksum is None else self._checksum.value)
-        if told != sent.value:
-            fate = "nothing was deleted, for only a checksum of the whole object proves what a version is"
+        if reported != sent.value:
+            fate = "nothing was deleted, because only a checksum of the whole object identifies a version"
             if not sent.algorithm.composite:
                 fate = object_operations.withdraw(self._service, self._location, stored.version_id)
             raise ChecksumMismatchError(
-                f"{self._uri}: the store has {sent.algorithm.s3_name} {told}, {sent.value} was sent; "
+                f"{self._uri}: the store has {sent.algorithm.s3_name} {reported}, {sent.value} was sent; "
                 f"{responses.LIKELY_CAUSE}; {fate}"
             )
-        return stored._replace(checksum=told, confirmed=True)
+        return stored._replace(checksum=reported, confirmed=True)
 
-    def _sent_as(self, told: str | None) -> Checksum | None:
+    def _sent_as(self, reported: str | None) -> Checksum | None:
         """Our checksum, of the kind that the store reports; None if the two cannot be compared.
 
         Some stores report a composite checksum although a full-object one was requested.
         """
         algorithm = self._algorithm
-        if told is None or algorithm is None or ("-" in told) is algorithm.composite:
+        if reported is None or algorithm is None or ("-" in reported) is algorithm.composite:
             return self._checksum
         if algorithm.hashed:
             return None
@@ -263,12 +263,12 @@ class Completion:
         known = ((part.crc, part.length) for _, part in self._in_order() if part.crc is not None)
         return Checksum(other, other.of_parts(known))
 
-    def _looked_at(self, stored: Stored) -> tuple[Stored, str | None]:
-        """What a HEAD adds to the response to Complete, and the checksum that it reports."""
+    def _with_head(self, stored: Stored) -> tuple[Stored, str | None]:
+        """The response to Complete with what a HEAD adds, and the checksum that the HEAD reports."""
         try:
             headers = object_operations.head_object(self._service, self._location, version_id=stored.version_id)
         except S3dlioError as error:
-            log.info("what the store has of %s cannot be asked: %s", self._uri, error)
+            log.info("cannot ask the store what it has of %s: %s", self._uri, error)
             return stored, None
         etag = parse_entity_tag(headers.get("etag"))
         named = stored.etag is not None and etag is not None and stored.version_id is None
@@ -277,8 +277,8 @@ class Completion:
         size = get_response.content_length(headers)
         if size is not None and size != self._total:
             raise ChecksumMismatchError(
-                f"{self._uri}: the store has {size} bytes, {self._total} were sent; nothing was deleted, for a size "
-                "does not prove whose object it is"
+                f"{self._uri}: the store has {size} bytes, {self._total} were sent; nothing was deleted, because a "
+                "size does not prove whose object it is"
             )
-        told = None if self._algorithm is None else self._algorithm.told(headers.get(self._algorithm.header))
-        return stored._replace(etag=stored.etag or etag), told
+        reported = None if self._algorithm is None else self._algorithm.told(headers.get(self._algorithm.header))
+        return stored._replace(etag=stored.etag or etag), reported

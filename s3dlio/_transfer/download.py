@@ -1,7 +1,7 @@
-"""One download: one request, or parallel ranges straight into their place, all of one version of the object.
+"""One download: one request, or parallel ranges straight into the destination, all of one version of the object.
 
-What the store reports as the object's checksum is compared before anything is handed out. Memory comes from
-the pool, or is the caller's own. Called by `reader`; it must never return while a worker may write.
+The checksum that the store reports is compared before any bytes are returned. Memory comes from the pool, or is the
+caller's own. Called by `reader` and `batch`; it must never return while a worker may write.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ from ..progress import Progress, ProgressEvent
 from .ranges import Range, auto_chunk, auto_concurrency, plan_ranges
 from .reports import Reports
 
-# The first range tells size and version, and the first response is cut short after as many bytes where others bring the
-# rest; as large as the largest automatic chunk.
+# Bytes of the first range, whose response reports size and version. A longer first response is cut off after as many,
+# and parallel ranges fetch the rest. As large as the largest automatic chunk.
 FIRST_PART = 8 * MIB
 
 
@@ -87,7 +87,7 @@ class Download:
         self._begin()
 
     def _begin(self) -> None:
-        """Nothing is known and nothing has come."""
+        """Resets everything that a response sets."""
         self._scope = CancelScope()
         self._destination = self._lent
         self._buffer: Any = None
@@ -100,9 +100,10 @@ class Download:
         self._first_length = 0
         self._ranging = False
         self._pending: list[Range] = []
-        # Tasks that no thread could be had for.
+        # Tasks for which no thread could be started.
         self._own_tasks: list[Callable[[], None]] = []
         self._crcs: dict[int, tuple[int, int]] = {}
+        # Bytes of the first response that are in its CRC already, and that CRC.
         self._ahead = (0, 0)
         self._done = self._ranges_done = 0
         self._error: BaseException | None = None
@@ -117,11 +118,11 @@ class Download:
                 finally:
                     self._outer.leave(self._scope)
             except S3Error as error:
-                # Whatever a store makes of ranges, it has the whole object in one response.
+                # However a store handles ranges, it can send the whole object in one response.
                 if error.code != RangeIgnored.code or self._in_one or not self._is_whole:
                     raise
                 self._service.ignores_ranges = self._in_one = True
-                workers.log.info("%s: the store ignores ranges; it is read in one response", self._uri)
+                workers.log.info("%s: the store ignores ranges; the object is read in one response", self._uri)
             except _InOneResponse:
                 self._in_one = True
             self._begin()
@@ -138,26 +139,28 @@ class Download:
                 self._crew.join()
                 self._reports.join(self._fail)
             except BaseException:
-                unbroken(self._scope.end)  # however many interrupts come: nobody writes into the destination after this
+                unbroken(
+                    self._scope.end
+                )  # however many interrupts arrive, nothing writes to the destination after this
                 raise
-        except Cancelled:  # by a range that failed while the first was on its way, or from outside
+        except Cancelled:  # by a range that failed during the first response, or by the caller's scope
             self._stop()
         except BaseException:
             self._stop()
             self._error = None
             raise
         if self._error is not None:
-            raise self._taken_error()
+            raise self._take_error()
         self._check()
         return self._wanted or 0
 
     def _do_own_tasks(self) -> None:
-        tasks, self._own_tasks = self._own_tasks, []  # which name this
+        tasks, self._own_tasks = self._own_tasks, []  # they refer to this object: a reference cycle
         for task in tasks:
             task()
 
-    def _taken_error(self) -> BaseException:
-        """The error, which nothing here may hold once it is raised: its frames hold this."""
+    def _take_error(self) -> BaseException:
+        """Removes and returns the error: keeping it here would make a reference cycle with its frames."""
         error, self._error = self._error, None
         assert error is not None
         return error
@@ -195,7 +198,7 @@ class Download:
             self._range_done(Range(0, response.received))
 
     def _asked_first(self) -> Asked:
-        """A whole object is asked for without a range: only such a response tells the object's checksum too."""
+        """A whole object is requested without a range: only such a response also reports the object's checksum."""
         if self._is_whole:
             return WHOLE
         length = self._length
@@ -205,9 +208,9 @@ class Download:
         return Asked(self._start, length, ranged=True, most=self._length)
 
     def _on_head(self, promise: Promise) -> Destination:
-        """Learns size and version from the head of the first response, makes room, and starts the other ranges."""
+        """Takes size and version from the head of the first response, allocates memory, and starts the other ranges."""
         self._ahead = (0, 0)
-        if self._ranging:  # an attempt before this one has started them
+        if self._ranging:  # an earlier attempt has started them
             assert self._version is not None
             how = difference(self._version, promise.version)
             if how is not None:
@@ -216,29 +219,29 @@ class Download:
         self._promise, self._version = promise, promise.version
         self._guard = None if self._version.tag is None else self._version.tag.if_match
         self._expected = promise.checksum if self._verifies else None
-        self._wanted = self._wanted_of(promise)
+        self._wanted = self._wanted_bytes(promise)
         if self._wanted is None:
             if self._lent is not None:
                 return Bounded(self._lent, self._too_long)
             self._collected = Collected()
             return self._collected
         self._first_length = self._first_part(promise, self._wanted)
-        self._make_room(self._wanted)
+        self._allocate(self._wanted)
         if self._wanted > self._first_length:
             self._start_ranges(self._first_length, self._wanted)
         return self._first_destination(promise)
 
-    def _wanted_of(self, promise: Promise) -> int | None:
-        """Bytes in all; None where the response does not tell."""
+    def _wanted_bytes(self, promise: Promise) -> int | None:
+        """Bytes of the download; None if the response does not report how many."""
         if promise.length is None or promise.total is None:
             if promise.length is not None and promise.length != self._length:
-                raise self._unexpected("a part of the object, and does not tell where that ends")
+                raise self._unexpected("a part of the object without saying where it ends")
             return promise.length
         end = promise.total if self._length is None else min(self._start + self._length, promise.total)
         return end - self._start
 
     def _first_part(self, promise: Promise, wanted: int) -> int:
-        """Bytes that the first response brings; ranges bring what is beyond."""
+        """Bytes taken from the first response; ranges fetch the rest."""
         assert promise.length is not None
         first = promise.length
         parallel = self._settings.range_optimization and not self._in_one and not self._service.ignores_ranges
@@ -246,24 +249,24 @@ class Download:
             first = min(first, self._settings.chunk_size or FIRST_PART)
         if first < wanted and not promise.identified:
             if self._in_one:
-                raise self._unexpected("a part of the object, and does not tell of which version")
+                raise self._unexpected("a part of the object without saying of which version")
             raise _InOneResponse
         return first
 
     def _first_destination(self, promise: Promise) -> Destination:
         first = self._first_length
-        view = self._place(0, first) or memoryview(bytearray())
+        view = self._part_of_destination(0, first) or memoryview(bytearray())
         if promise.length is not None and promise.length < first:
             raise self._unexpected("less of the object than at the first attempt")
         return Bounded(view) if promise.length == first else FirstBytes(view)
 
     def _on_bytes(self, count: int) -> None:
-        """Computes the checksum of what came of the first response: while it is warm, and while the rest comes."""
+        """Adds newly arrived bytes of the first response to its CRC, while they are cached and the rest is arriving."""
         length, crc = self._ahead
         if self._expected is not None and not self._expected.algorithm.composite:
-            self._ahead = count, self._expected.algorithm.update(self._place(length, count - length), crc)
+            self._ahead = count, self._expected.algorithm.update(self._part_of_destination(length, count - length), crc)
 
-    def _make_room(self, wanted: int) -> None:
+    def _allocate(self, wanted: int) -> None:
         if self._lent is not None:
             if len(self._lent) < wanted:
                 raise self._too_long(wanted)
@@ -277,13 +280,13 @@ class Download:
             f"buffer holds {len(self._lent or b'')} bytes, {self._uri} needs {wanted}; give a larger buffer or a length"
         )
 
-    def _place(self, offset: int, length: int) -> memoryview | None:
+    def _part_of_destination(self, offset: int, length: int) -> memoryview | None:
         if self._destination is None:
             return None
         return self._destination[offset : offset + length]
 
     def _is_empty(self, error: InvalidRangeError) -> bool:
-        """Whether a range from the first byte on is refused because there is none."""
+        """Whether a range from byte 0 was refused because the object is empty."""
         size = error.object_size
         if size is None:
             _, size = object_operations.head_with_size(
@@ -294,12 +297,12 @@ class Download:
     # --------------------------------------------------------------------------- a response without a length
 
     def _take_collected(self, response: Response) -> None:
-        """Takes over the bytes of a response that told no length; only its end has shown how many they are."""
+        """Takes over the bytes of a response that reported no length; only its end has shown how many they are."""
         assert self._promise is not None
         received = response.received
         size = received if self._promise.delimited else self._whole_size(received)
         if self._lent is not None:
-            self._make_room(size)
+            self._allocate(size)
         elif self._collected is not None:
             self._buffer = self._collected.buffer(size)
             self._destination = None if self._buffer is None else memoryview(self._buffer)
@@ -309,7 +312,7 @@ class Download:
             self._start_ranges(received, size)
 
     def _whole_size(self, received: int) -> int:
-        """The object's size, after a response that ended with its connection: that may have cut something off."""
+        """The object's size, after a response that ended with its connection, which may have truncated it."""
         promise = self._promise
         assert promise is not None
         headers, size = object_operations.head_with_size(
@@ -321,11 +324,11 @@ class Download:
         if self._verifies and self._expected is None:
             self._expected = full_object_checksum(headers)
         if size is None and self._expected is None:
-            raise self._unexpected("a body that ended with its connection, and nothing tells how long it has to be")
+            raise self._unexpected("a body that ended with its connection, and nothing reports its length")
         if size is None:
             return received  # the checksum shows whether that is all
         if size < received:
-            raise self._changed_error(f"{received} bytes came, and it has {size}")
+            raise self._changed_error(f"{received} bytes arrived, and it has {size}")
         if size > received and not promise.identified:
             raise TransportError(f"GetObject of {self._uri}: the connection ended after {received} of {size} bytes")
         self._version = promise.version._replace(total=size)
@@ -348,7 +351,7 @@ class Download:
         self._own_tasks = [task for task in tasks if not self._crew.start(task)]
 
     def _fetch_ranges(self) -> None:
-        """A worker's task: ranges, one after the other, until none is left or the download has failed."""
+        """A worker's task: fetches one range after the other until none is left or the download has failed."""
         try:
             while True:
                 with self._lock:
@@ -368,14 +371,14 @@ class Download:
                 asked=Asked(offset, length, True, length, self._version, self._guard is not None),
                 if_match=self._guard,
                 version_id=self._version_id,
-                into=self._place(wanted.offset, length),
+                into=self._part_of_destination(wanted.offset, length),
                 cancel=self._scope,
             )
         except PreconditionFailedError as error:
             raise self._changed_error("If-Match failed") from error
         except InvalidRangeError as error:
             raise self._changed_error("it became shorter") from error
-        if response.received < length:  # a store may answer with less than was asked for (RFC 9110, section 15.3.7)
+        if response.received < length:  # a store may send less than requested (RFC 9110, section 15.3.7)
             with self._lock:
                 self._pending.append(Range(wanted.offset + response.received, length - response.received))
         self._range_done(Range(wanted.offset, response.received))
@@ -385,8 +388,8 @@ class Download:
         crc = None
         if expected is not None and done.length and not expected.algorithm.composite:
             ahead, crc = (0, 0) if done.offset else self._ahead
-            rest = self._place(done.offset + ahead, done.length - ahead)
-            crc = expected.algorithm.update(rest, crc)  # while the bytes are warm
+            rest = self._part_of_destination(done.offset + ahead, done.length - ahead)
+            crc = expected.algorithm.update(rest, crc)  # while the bytes are in the cache
         with self._lock:
             if crc is not None:
                 self._crcs[done.offset] = (crc, done.length)
@@ -419,16 +422,16 @@ class Download:
     # ------------------------------------------------------------------------------------------- the check
 
     def _check(self) -> None:
-        """The bytes are as many as were wanted, and have the checksum that the store reports for the whole object."""
+        """Checks that all bytes arrived, and that they have the checksum that the store reports for the object."""
         wanted, expected = self._wanted or 0, self._expected
         if self._done != wanted:
-            raise AssertionError(f"{self._done} bytes of {wanted} came")
+            raise AssertionError(f"{self._done} bytes of {wanted} arrived")
         if expected is None:
             return
         algorithm, crc, position = expected.algorithm, 0, 0
         if algorithm.composite:
-            place = self._place(0, wanted)
-            crc = algorithm.of([] if place is None else [place])
+            whole = self._part_of_destination(0, wanted)
+            crc = algorithm.of([] if whole is None else [whole])
         else:
             for offset, (part, length) in sorted(self._crcs.items()):
                 assert offset == position
@@ -446,7 +449,7 @@ class Download:
 
 
 class _InOneResponse(Exception):
-    """Nothing tells the version, so that bytes of two responses may not be put together."""
+    """The response does not identify a version, so bytes of two responses must not be combined."""
 
 
 def check_whole(location: Location, expected: Checksum, crc: int) -> None:

@@ -1,4 +1,4 @@
-"""Turns the data of a writer's calls into segments, and hands over the parts that they complete.
+"""Turns the data of a writer's calls into segments, and submits the parts that they complete.
 
 It owns the open buffer and the bytes that wait for the next part, and keeps the packing rule: waiting bytes never pin
 more than twice their size. Called by the writer, one call at a time; two calls must never run at once.
@@ -18,7 +18,7 @@ from .lifecycle import State
 from .open_buffer import OpenBuffer
 from .upload import Upload
 
-# Below this size a segment of its own (one iovec, one owner) costs more than copying the bytes.
+# Below this size, a separate segment (one iovec, one owner) costs more than copying the bytes.
 SMALLEST_SEGMENT = 64 * KIB
 
 
@@ -49,7 +49,7 @@ class Intake:
             self.open_buffer.arm(self.assembler.room - 1)
 
     def settle(self) -> None:
-        """What the open buffer took while it was armed becomes a part's. Every call on the ordinary way begins so."""
+        """Adds what the open buffer took while armed to the open part. Every call on the slow path starts with this."""
         if self.open_buffer.unsettled:
             with self.failing_on_error():
                 begin, length = self.open_buffer.settle()
@@ -59,7 +59,7 @@ class Intake:
     def acquire(self, size: int, pack: Callable[[], None] | None, *, open_buffer: bool = False) -> Owner:
         """Pooled memory of `size` bytes, charged to the account; the caller holds one use of it.
 
-        `pack` is called when nothing in flight can make room; with None there is no wait.
+        `pack` is called when nothing in flight can make room; with None it does not wait.
         """
         pinned = page_round(size)
         self._upload.take(pinned, self.assembler.part_size, pack)
@@ -73,7 +73,7 @@ class Intake:
         return owner
 
     def hand_over(self, owner: Owner, length: int) -> None:
-        """Makes committed or borrowed bytes segments, or copies them if that costs less than a segment."""
+        """Turns committed or borrowed bytes into a segment, or copies them where that costs less."""
         assert owner.view is not None
         if length < SMALLEST_SEGMENT:
             self.copy_in(owner.view[:length])
@@ -92,7 +92,7 @@ class Intake:
             self._upload.drop(owner)
 
     def copy_in(self, view: memoryview) -> None:
-        """Copies into open buffers, one after the other, handing parts over as they fill."""
+        """Copies into open buffers, one after the other, and submits parts as they fill."""
         done = 0
         try:
             while done < len(view):
@@ -100,7 +100,7 @@ class Intake:
                 room = self.assembler.room or self.assembler.part_size
                 length = min(len(view) - done, buffer.size - buffer.used, room)
                 owner = self._fill(view, done, length)
-                done += length  # counted as taken before an interrupt can strike
+                done += length  # counted as taken before an interrupt can arrive
                 self._add(owner, buffer.used - length, length)
         except BaseException as error:
             if done:
@@ -117,21 +117,21 @@ class Intake:
         return owner
 
     def _current_buffer(self, pack: Callable[[], None] | None) -> OpenBuffer:
-        """The open buffer with room for a byte at least."""
+        """The open buffer, with room for at least one byte."""
         self._retire_full_buffer()
         while self.open_buffer.owner is None:
             owner = self.acquire(self._open_buffer_size(), pack, open_buffer=True)
             if self.open_buffer.owner is None:
                 self.open_buffer.attach(owner)
-            else:  # packing has opened one meanwhile
+            else:  # packing has attached one meanwhile
                 self._upload.drop(owner)
             self._retire_full_buffer()
         return self.open_buffer
 
     def _open_buffer_size(self) -> int:
-        """A part in full; in the first part a quarter of what there is so far and more, for small objects are many.
+        """One part; in the first part each buffer is four times the last, because many objects are small.
 
-        The last of the growing ones ends with the part, so that no later part lies in two buffers.
+        The last growing buffer ends with the part, so that no later part spans two buffers.
         """
         if self.assembler.number > 1 or self._next_size >= self.assembler.part_size:
             return self.assembler.part_size
@@ -162,11 +162,11 @@ class Intake:
     def pack(self, indices: list[int], pack: Callable[[], None] | None = lambda: None) -> None:
         """Copies the waiting segments at `indices` into the open buffer and releases their owners.
 
-        It may wait for parts in flight, but never packs again in order to pack.
+        It may wait for parts in flight, but never packs other segments to make room.
         """
-        more = 0  # segments than at the start
+        added = 0  # segments, by the replacements so far
         for index in indices:
-            segment = self.assembler.segment(index + more)
+            segment = self.assembler.segment(index + added)
             source, packed, done = segment.view, [], 0
             while done < segment.length:
                 buffer = self._current_buffer(pack)
@@ -177,12 +177,12 @@ class Intake:
                     owner.uses += 1
                 done += length
             with self._upload.lock:
-                self.assembler.replace(index + more, packed)
-            more += len(packed) - 1
+                self.assembler.replace(index + added, packed)
+            added += len(packed) - 1
             self._upload.drop(segment.owner)
 
     def pack_everything(self) -> None:
-        """Packs what waits if it pins more than the open buffer would. Called when nothing in flight can make room."""
+        """Packs the waiting segments if they pin more than one part. Called when nothing in flight can make room."""
         if self.assembler.pinned() > self.assembler.part_size:
             self.pack(self.assembler.where(lambda owner: not owner.open_buffer), None)
 

@@ -1,7 +1,7 @@
 """The state of one upload and every way it ends: failure, abort, interrupt, a dropped writer, exit.
 
 The state changes in one function under the upload's lock; what follows from a change is done outside the lock. An
-`upload` is a lifecycle with parts; this module knows of parts only that threads are sending them.
+`upload` is a lifecycle with parts; all that this module knows of parts is that threads send them.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class Lifecycle(Account):
         self.upload_id: str | None = None
         # An upload that another writer created is aborted only by an explicit `abort`.
         self._resumed: Resumed | None = None
-        self._is_given_up = False
-        self._is_reaped = False
+        self._abort_requested = False
+        self._drop_reported = False
         self._scope = CancelScope()
         # Idents of the threads that upload parts.
         self._workers: set[int] = set()
@@ -78,7 +78,7 @@ class Lifecycle(Account):
         self._reports = Reports(self.lock, progress)
 
     def _discard_queued(self) -> None:
-        """Drops the parts that no worker has begun. Called with the lock held."""
+        """Drops the parts that no worker has started. Called with the lock held."""
         raise NotImplementedError
 
     def check_process(self) -> None:
@@ -100,8 +100,8 @@ class Lifecycle(Account):
             raise WriterClosedError(f"the upload of {self.uri} was aborted; make a new writer")
         raise WriterClosedError(f"the writer of {self.uri} is closed; make a new one for another object")
 
-    def _leave(self, to: State, error: KeptError | None = None) -> State:
-        """Changes the state, which nothing else does, and returns the previous one. Call with the lock held."""
+    def _change_state(self, to: State, error: KeptError | None = None) -> State:
+        """The only function that changes the state; returns the previous one. Call with the lock held."""
         before = self.state
         self.state = to
         if error is not None:
@@ -118,7 +118,7 @@ class Lifecycle(Account):
 
         Args:
             error: the caller raises it here; every later call raises it again.
-            by_callback: the progress callback raised it, so the first call that meets it raises it. It does not stop
+            by_callback: the progress callback raised it, so the next call raises it. It does not stop
                 a Complete that has begun.
 
         Returns:
@@ -127,7 +127,7 @@ class Lifecycle(Account):
         with self.lock:
             if self.state is not State.OPEN and (by_callback or self.state is not State.COMPLETING):
                 return False
-            self._leave(State.FAILED, KeptError(error, f"the upload of {self.uri}", raised=not by_callback))
+            self._change_state(State.FAILED, KeptError(error, f"the upload of {self.uri}", raised=not by_callback))
             idle = not self._workers
         self._scope.cancel()
         if idle and isinstance(error, Exception):
@@ -151,9 +151,9 @@ class Lifecycle(Account):
         def decided() -> bool:
             if self.state is State.COMPLETING:
                 return False
-            self._is_given_up |= explicit
+            self._abort_requested |= explicit
             if self.state is State.OPEN:
-                self._leave(State.ABORTED)
+                self._change_state(State.ABORTED)
             return True
 
         self.changed.wait_for(decided)
@@ -169,11 +169,11 @@ class Lifecycle(Account):
             self._warn("failed", error)
 
     def abandon(self) -> None:
-        """Aborts after an interrupt: stops parts now and leaves the requests to a worker."""
+        """Aborts after an interrupt: stops parts now and leaves the abort request to a worker."""
         with self.lock:
             if self.state is not State.OPEN:  # the thread that failed it also aborts it
                 return
-            self._leave(State.ABORTED)
+            self._change_state(State.ABORTED)
         self._scope.cancel()
         workers.start_or_reap(self._end_quietly, self)
 
@@ -184,7 +184,7 @@ class Lifecycle(Account):
             timeout: the most seconds to wait; None for no limit.
         """
         until = None if timeout is None else time.monotonic() + timeout
-        own = {threading.get_ident()}  # a signal handler may abort while its thread is at work here
+        own = {threading.get_ident()}  # a signal handler may call abort while its thread is a worker
         self.changed.wait_for(lambda: self._workers <= own, until)
 
     def join_ending(self) -> None:
@@ -205,14 +205,14 @@ class Lifecycle(Account):
             return
         try:
             self._warn_of_drop()
-        finally:  # where warnings are errors too
+        finally:  # also if warnings are errors
             if self.config.abort_on_drop:
                 self._abort_dropped()
 
     def _warn_of_drop(self) -> None:
         """Warns once: the reaper and the exit handler may both call it, and both wait for the abort."""
         with self.lock:
-            warned, self._is_reaped = self._is_reaped, True
+            warned, self._drop_reported = self._drop_reported, True
         if not warned:
             warnings.warn(
                 f"a writer of {self.uri}, made at {self.created_at}, was never closed",
@@ -252,7 +252,7 @@ class Lifecycle(Account):
         """
 
         def to_abort() -> str | None:
-            return None if self._resumed is not None and not self._is_given_up else self.upload_id
+            return None if self._resumed is not None and not self._abort_requested else self.upload_id
 
         try:
             self._aborting.run(to_abort, lambda: self._cancelled_parts)

@@ -2,9 +2,9 @@
 """The open buffer of a writer: pooled memory into which small and waiting bytes are copied, one after the other.
 
 A small write is one call of `put`. It keeps the GIL from its first step to its last, so no other thread, signal handler
-or fork sees it half done. It works only while it is armed, as it is after a call that left nothing in the way of a
-plain copy; everything else takes the writer's ordinary way. The open part does not have the bytes that `put` took until
-the next call on the ordinary way settles them. Callers are `intake` and `writer`.
+or fork sees it half done. It works only while it is armed, which is after a call that left nothing to do but plain copies;
+everything else takes the writer's slow path. The bytes that `put` took join the open part when the next call on the
+slow path settles them. Callers are `intake` and `writer`.
 """
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -17,12 +17,12 @@ cdef extern from "<unistd.h>" nogil:
 
 
 cdef class OpenBuffer:
-    """`used` bytes of `owner.view` are taken, of which no segment holds those from `settled` on.
+    """The first `used` bytes of `owner.view` are filled; those from `_settled` on are in no segment yet.
 
     Args:
-        upload: what has a `state`.
-        open_state: that state while the writer takes data.
-        plain: types of whose instances the format of the buffer says all.
+        upload: has a `state`.
+        open_state: that state while the writer accepts data.
+        plain: types whose buffer format describes their content completely.
         most: `put` takes fewer bytes than this at a time.
 
     Attributes:
@@ -35,9 +35,9 @@ cdef class OpenBuffer:
     cdef readonly Py_ssize_t used
     cdef public Py_ssize_t written
     cdef Py_ssize_t _settled
-    cdef Py_ssize_t _limit         # `put` fills no further; 0 while it is not armed
+    cdef Py_ssize_t _limit         # `put` fills up to here; 0 while it is not armed
     cdef Py_ssize_t _most
-    cdef Py_ssize_t _calls         # on the ordinary way, waiting ones included
+    cdef Py_ssize_t _calls         # on the slow path, waiting ones included
     cdef object _upload
     cdef object _open_state
     cdef set _plain
@@ -58,22 +58,22 @@ cdef class OpenBuffer:
         self.used = self._settled = self._limit = 0
 
     def detach(self):
-        """Has no memory any more; returns the owner, whose use the caller ends."""
+        """Gives up the memory; returns its owner, whose use the caller ends."""
         owner, self.owner = self.owner, None
         self.size = self.used = self._settled = self._limit = 0
         return owner
 
     def enter(self):
-        """A call begins on the ordinary way: `put` takes nothing more, for a later call must not overtake this one."""
+        """A call enters the slow path: `put` takes nothing more, because a later call must not overtake this one."""
         self._calls += 1
         self._limit = 0
 
     def leave(self):
-        """That call has ended."""
+        """A call leaves the slow path."""
         self._calls -= 1
 
     def arm(self, Py_ssize_t most):
-        """Lets `put` take up to `most` bytes in all, if no other call than the caller's is on the ordinary way."""
+        """Lets `put` take up to `most` bytes in all, if only the caller's own call is on the slow path."""
         if self._calls == 1:
             self._limit = self.used + max(min(most, self.size - self.used), 0)
 
@@ -83,17 +83,17 @@ cdef class OpenBuffer:
         return self.used - self._settled
 
     def settle(self):
-        """Returns where the bytes that `put` took begin, and their number: the caller gives them to the open part."""
+        """Returns the offset and number of the bytes that `put` took; the caller adds them to the open part."""
         begin, self._settled = self._settled, self.used
         return begin, self.used - begin
 
     def advance(self, Py_ssize_t length):
-        """The caller has copied `length` bytes in, and gives them to a part itself."""
+        """Counts `length` bytes that the caller has copied in and adds to a part itself."""
         self.used += length
         self._settled = self.used
 
     def put(self, data):
-        """Copies a small buffer; returns the number of its bytes, or -1, and has done nothing, where it cannot."""
+        """Copies a small buffer and returns its length; returns -1, with nothing done, if it cannot."""
         cdef Py_buffer source
         cdef Py_ssize_t taken = -1
         if self._limit == 0 or self._upload.state is not self._open_state or getpid() != self._process:
@@ -106,9 +106,9 @@ cdef class OpenBuffer:
             if type(data.obj if type(data) is memoryview else data) not in self._plain:
                 return -1
             PyObject_GetBuffer(data, &source, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
-        except Exception:  # the ordinary way says what is wrong with it
+        except Exception:  # the slow path raises the proper error
             return -1
-        # One code that stands for a number.
+        # A single format code, of a number.
         if source.format == NULL or (source.format[0] not in (0, c"O") and source.format[1] == 0):
             taken = self._copy(<const char*>source.buf, source.len)
         PyBuffer_Release(&source)

@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import math
 
-# Requests of one series: the longer, the fewer returns to Python, and the longer the last one waits. Measured with GETs
-# of 4 KiB on two busy cores, in CPU us an object: 224 one by one, 61 by eights, 34 by 32, 29 by 64 and by 128.
+# Requests of one series. A longer one returns to Python less often, but its last request waits longer. CPU us per GET
+# of 4 KiB, on two busy cores, by length of the series: 224 for 1, 61 for 8, 34 for 32, 29 for 64 and for 128.
 MOST_IN_SERIES = 64
-# With each series that ends, the next may be longer by this factor: one object shows whether the store is far, and the
+# After each series the next one may be longer by this factor: one object shows whether the store is far away, and the
 # next 16 show how long each waits.
 SERIES_GROWTH = 16
 # Seconds that a series should take at least, when the workers share the last objects.
 SHORTEST_SERIES = 1e-3
-# A worker takes half its share of what is left, so that all end at about the same time; or all of it, up to this many.
+# A worker takes half its share of what is left, so that all end at about the same time; a share of up to this many it
+# takes whole.
 LAST_SHARE = 4
-# In a series shorter than this most of the wait is for a thread to wake up, or for the connection.
+# In a shorter series, most of the wait is for a thread to wake up, or for the connection.
 LEAST_SAMPLE = 8
 # An object that waits this many seconds is large, or its store is far away, even if the series is short.
 FAR = 1e-3
-# CPU seconds of Python for one object of a long series: while one worker waits this long, another one can run.
+# CPU seconds in Python per object of a long series: while one worker waits this long, another one can run.
 PYTHON_SECONDS = 25e-6
 # This many workers keep the interpreter busy.
 FEW_WORKERS = 8
@@ -37,7 +38,7 @@ WORTH_STARTING = 10e-3
 # A short series multiplies the workers by this at most: its one wait may be an accident.
 MOST_GROWTH = 4
 # Seconds after which `delayed` is called if no worker has finished a series: at first, and at most.
-FIRST_LOOK, LONGEST_LOOK = 2e-3, 64e-3
+FIRST_CHECK, LONGEST_CHECK = 2e-3, 64e-3
 
 
 class Ramp:
@@ -48,15 +49,15 @@ class Ramp:
 
     Attributes:
         workers: how many there should be.
-        limit: lowered where no more threads can be had.
-        look_after: seconds until `delayed` should be asked again.
+        limit: lowered if no more threads can be started.
+        check_after: seconds until `delayed` should be called again.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.workers = 1
-        self.look_after = FIRST_LOOK
-        # Workers to share with: those that there will soon be, too.
+        self.check_after = FIRST_CHECK
+        # Workers that share what is left, including those about to start.
         self._sharers = 1
         self._longest = 1
         self._least = 1
@@ -70,11 +71,11 @@ class Ramp:
         return min(left, self._longest, max(self._least, share))
 
     def record(self, count: int, seconds: float, waited: float, left: int) -> bool:
-        """A worker has done `count` objects; whether it leaves.
+        """Records `count` finished objects of one worker; returns whether that worker leaves.
 
         Args:
-            seconds: that they took.
-            waited: seconds of those during which the worker's thread did not run.
+            seconds: time they took.
+            waited: seconds of that time in which the worker's thread did not run.
             left: objects that no worker has taken yet.
         """
         seconds, waited = seconds / count, waited / count
@@ -92,16 +93,16 @@ class Ramp:
         return False
 
     def delayed(self, seconds: float) -> None:
-        """No worker has reported; the slowest has spent so many seconds on each object that it took."""
+        """Called if no worker finishes a series; the slowest has spent `seconds` on each object that it took."""
         if seconds >= FAR:
             self._grow(2 * self.workers)
             self._sharers = max(self._sharers, self.workers)
-            self.look_after = FIRST_LOOK
+            self.check_after = FIRST_CHECK
         else:
-            self.look_after = min(2 * self.look_after, LONGEST_LOOK)
+            self.check_after = min(2 * self.check_after, LONGEST_CHECK)
 
     def no_more_threads(self, running: int) -> None:
-        """No thread can be had beyond those that are running."""
+        """Limits the batch to the running workers: no more threads can be started."""
         self.limit = self.workers = self._sharers = max(1, running)
 
     def _grow(self, workers: int) -> None:
@@ -113,6 +114,6 @@ def _divided(count: int, by: int) -> int:
 
 
 def useful_workers(waited: float, workers: int) -> int:
-    """How many workers are of use where each object waits so many seconds, while there are so many workers."""
+    """How many workers are useful if, with `workers` of them, each object waits `waited` seconds."""
     useful = math.ceil(1 + waited / PYTHON_SECONDS)
     return useful if waited >= workers * LEAST_WAIT_A_WORKER else min(FEW_WORKERS, useful)

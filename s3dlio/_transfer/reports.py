@@ -21,7 +21,7 @@ log = logging.getLogger("s3dlio")
 
 
 # Called with a SystemExit, KeyboardInterrupt or the like that the callback raised: ends the transfer with it and
-# returns whether the transfer raises it. Passed to each call: storing it would make a cycle that
+# returns whether the transfer raises it. Passed to each call, because storing it would make a reference cycle that
 # keeps payload alive.
 End = Callable[[BaseException], bool]
 
@@ -62,7 +62,7 @@ class Reports:
         return True
 
     def join(self, end: End) -> None:
-        """Waits, interruptibly, until all added events are delivered; returns at once if the callback itself calls.
+        """Waits, interruptibly, until all added events are delivered; returns immediately if the callback itself calls.
 
         Raises:
             BaseException: raised by the callback too late for the transfer to raise it. Raised once.
@@ -73,9 +73,9 @@ class Reports:
             self._deliver(end)
         self._changed.wait_for(lambda: not self._events and self._deliverer is None)
         if self._raised is not None:
-            raise self._taken_error()
+            raise self._take_error()
 
-    def _taken_error(self) -> BaseException:
+    def _take_error(self) -> BaseException:
         """Removes and returns the error: keeping it here would make a reference cycle with its frames."""
         error, self._raised = self._raised, None
         assert error is not None
@@ -95,7 +95,7 @@ class Reports:
             while (event := self._next()) is not None:
                 self._call(event)
         except BaseException as error:  # from the callback, or an interrupt if this is the caller's thread
-            log.warning("a progress callback ended its transfer by %s", type(error).__name__)
+            log.warning("a progress callback ended its transfer with %s", type(error).__name__)
             try:
                 if not end(without_traceback(error)):
                     self._raised = error

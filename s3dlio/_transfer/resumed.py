@@ -35,7 +35,7 @@ class Resumed(NamedTuple):
         """Reads the store's listing. An upload's checksums are fixed when it is created.
 
         Args:
-            wanted: the caller's choice. It counts where the store names no algorithm. None sends no checksums then,
+            wanted: the caller's choice. It applies if the store names no algorithm. None sends no checksums then,
                 even if the store lists checksums that it has computed itself.
 
         Raises:
@@ -55,7 +55,7 @@ class Resumed(NamedTuple):
         if algorithm is None or impossible or (kind == "FULL_OBJECT" and algorithm.hashed):
             raise ConfigurationError(
                 f"the upload {upload_id} of {uri} was created with checksums {name} of type {kind or 'unknown'}, which "
-                "cannot be gone on with here; finish it with what created it, or abort it and write the object anew"
+                "this library cannot continue; finish it with the tool that created it, or abort it and start again"
             )
         # CRC64NVME and hashes have one kind each.
         certain = bool(kind) or algorithm.hashed or algorithm.name == "crc64nvme"

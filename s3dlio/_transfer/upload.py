@@ -33,7 +33,7 @@ log = logging.getLogger("s3dlio")
 
 
 class Upload(Lifecycle):
-    """One object on its way to the store."""
+    """The upload of one object."""
 
     def __init__(
         self,
@@ -50,12 +50,12 @@ class Upload(Lifecycle):
         self.started_at = datetime.now(UTC)
         self.parts: dict[int, StoredPart] = {}
         self.published: Stored | None = None
-        # Bytes of `parts`, once the first of them was stored by this upload.
+        # Bytes of `parts`; None until this upload has stored one.
         self._stored: int | None = None
         self._listed: dict[int, ListedPart] = {}
         self._queue: deque[tuple[Part, bool]] = deque()
         self._unfinished = 0
-        self._promised = 0
+        self._starting = 0
         self._creating = False
         workers.register_open(self)
 
@@ -88,27 +88,27 @@ class Upload(Lifecycle):
             for part in parts:
                 self._queue.append((part, keep))
                 self._unfinished += 1
-        workers.register_open(self)  # again, because the reaper's thread may have failed to start the first time
-        while self._promise():
+        workers.register_open(self)  # again: the first time, the reaper's thread may have failed to start
+        while self._claim_worker():
             try:
                 workers.start(self._work)
             except RuntimeError:
-                if self._is_alone():
+                if self._no_worker_left():
                     self._upload_here()
                 return
 
-    def _promise(self) -> bool:
-        """Promises one more worker if it is useful; returns whether it did."""
+    def _claim_worker(self) -> bool:
+        """Counts one more worker as starting, if it is useful; returns whether it did."""
         with self.lock:
-            lacks = self._promised + len(self._workers) < min(self.config.max_in_flight, self._unfinished)
-            self._promised += lacks
+            lacks = self._starting + len(self._workers) < min(self.config.max_in_flight, self._unfinished)
+            self._starting += lacks
             return lacks
 
-    def _is_alone(self) -> bool:
-        """Takes back a promise when no thread can be started; returns whether no other worker exists either."""
+    def _no_worker_left(self) -> bool:
+        """Withdraws a claim when no thread can be started; returns whether there is no other worker either."""
         with self.lock:
-            self._promised -= 1
-            return self._promised == 0 and not self._workers
+            self._starting -= 1
+            return self._starting == 0 and not self._workers
 
     def join(self) -> None:
         """Returns when every part queued so far is stored; raises the upload's failure."""
@@ -124,10 +124,10 @@ class Upload(Lifecycle):
     def _work(self) -> None:
         """A worker's task.
 
-        We wait only for workers that have started: an interrupt may keep a promised one from ever starting.
+        We wait only for workers that have started: an interrupt may keep a claimed one from ever starting.
         """
         with self.lock:
-            self._promised -= 1
+            self._starting -= 1
         self._upload_here()
 
     def _upload_here(self) -> None:
@@ -207,7 +207,7 @@ class Upload(Lifecycle):
             upload_id, algorithm = self._ensure_created()
             self._scope.check()
             crc = None if algorithm is None else algorithm.of(views)
-            if (listed := self._listed_alike(part, crc)) is not None:
+            if (listed := self._already_stored(part, crc)) is not None:
                 return listed
             checksum = None if algorithm is None or crc is None else Checksum(algorithm, algorithm.encode(crc))
             try:
@@ -215,7 +215,7 @@ class Upload(Lifecycle):
                     self.service, self.location, upload_id, part.number, views, checksum, self._scope
                 )
             except S3Error as error:
-                if not self._begins_anew(upload_id, algorithm, error):
+                if not self._restarts(upload_id, algorithm, error):
                     raise
                 continue
             if stored.sent_twice:
@@ -225,17 +225,17 @@ class Upload(Lifecycle):
                 return StoredPart(etag, part.length, crc)
             self._abort_superseded(upload_id)  # it took a part after it was superseded
 
-    def _listed_alike(self, part: Part, crc: int | None) -> StoredPart | None:
-        """The part as the resumed upload lists it, if size and checksum are those of the bytes written now."""
+    def _already_stored(self, part: Part, crc: int | None) -> StoredPart | None:
+        """The part that the resumed upload already has, if its size and checksum are those of the bytes written now."""
         listed = self._listed.pop(part.number, None)
         if listed is None or listed.etag is None or crc is None or self._resumed is None:
             return None
         same = (listed.size, self._resumed.crc_of(listed)) == (part.length, crc)
         return StoredPart(listed.etag.as_given, listed.size, crc) if same else None
 
-    def _begins_anew(self, upload_id: str, algorithm: Algorithm | None, error: S3Error) -> bool:
+    def _restarts(self, upload_id: str, algorithm: Algorithm | None, error: S3Error) -> bool:
         """Whether the part goes into a new upload with the next checksum, because the store accepted the algorithm at
-        Create but refuses it with a part. Only possible while no part is stored: a stored part's memory is gone."""
+        Create but refuses it with a part. Only possible while no part is stored: a stored part's memory is released."""
         with self.lock:
             if self.upload_id != upload_id:
                 return True
@@ -260,14 +260,14 @@ class Upload(Lifecycle):
 
     def _ensure_created(self) -> tuple[str, Algorithm | None]:
         """The upload id and its algorithm. The first part's worker creates the upload; the others wait for it."""
-        mine, there = False, ("", self.algorithm)
+        mine, current = False, ("", self.algorithm)
 
         def decided() -> bool:
-            nonlocal mine, there
+            nonlocal mine, current
             if self._creating:
                 return False
             if self.upload_id is not None:
-                there = self.upload_id, self.algorithm
+                current = self.upload_id, self.algorithm
                 return True
             self._scope.check()
             if self.state is not State.OPEN:
@@ -280,8 +280,8 @@ class Upload(Lifecycle):
             self.changed.wait_for(decided)
             if mine:
                 created = self._create()
-                there = created, self.algorithm
-            return there
+                current = created, self.algorithm
+            return current
         finally:
             if mine:
                 with self.lock:
@@ -314,7 +314,7 @@ class Upload(Lifecycle):
         with self.lock:
             self._record(1, StoredPart(None, part.length, None))
             self.published = stored
-            self._leave(State.CLOSED)
+            self._change_state(State.CLOSED)
         workers.unregister_open(self)
         self._reports.deliver(self._end_by_callback)
         return stored
@@ -338,7 +338,7 @@ class Upload(Lifecycle):
         """Publishes the object of `total` bytes and checks that the store has what was sent."""
         with self.lock:
             self.check_open()
-            self._leave(State.COMPLETING)
+            self._change_state(State.COMPLETING)
         try:
             assert self.upload_id is not None
             self._check_parts(total)
@@ -357,7 +357,7 @@ class Upload(Lifecycle):
             raise
         with self.lock:
             self.published = stored
-            self._leave(State.CLOSED)
+            self._change_state(State.CLOSED)
         workers.unregister_open(self)
         return stored
 

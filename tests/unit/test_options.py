@@ -121,7 +121,7 @@ def test_an_unknown_option_is_told_what_was_meant(
 
 
 def test_an_option_like_no_other_is_told_which_there_are() -> None:
-    with pytest.raises(TypeError, match=r"stat\(\) has no option 'x'; known are client, uri, version_id"):
+    with pytest.raises(TypeError, match=r"stat\(\) has no option 'x'; the options are client, uri, version_id"):
         s3dlio.stat(URI, x=1)  # type: ignore[call-arg]
 
 

@@ -7,9 +7,9 @@ import pytest
 from s3dlio._transfer.ramp import (
     FAR,
     FEW_WORKERS,
-    FIRST_LOOK,
+    FIRST_CHECK,
     LEAST_SAMPLE,
-    LONGEST_LOOK,
+    LONGEST_CHECK,
     MOST_GROWTH,
     MOST_IN_SERIES,
     PYTHON_SECONDS,
@@ -91,7 +91,7 @@ def test_workers_double_while_the_first_object_does_not_come() -> None:
         ramp.delayed(FAR)
         seen.append(ramp.workers)
     assert seen == [2, 4, 8, 16, 32, 64, 64]
-    assert ramp.look_after == FIRST_LOOK
+    assert ramp.check_after == FIRST_CHECK
 
 
 def test_where_objects_come_soon_workers_are_counted_less_and_less_often() -> None:
@@ -99,9 +99,9 @@ def test_where_objects_come_soon_workers_are_counted_less_and_less_often() -> No
     seen = []
     for _ in range(10):
         ramp.delayed(0.5 * FAR)
-        seen.append(ramp.look_after)
+        seen.append(ramp.check_after)
     assert seen == sorted(seen)
-    assert (seen[0], seen[-1], ramp.workers) == (2 * FIRST_LOOK, LONGEST_LOOK, 1)
+    assert (seen[0], seen[-1], ramp.workers) == (2 * FIRST_CHECK, LONGEST_CHECK, 1)
 
 
 def test_workers_leave_one_by_one_where_the_interpreter_limits() -> None:
