@@ -13,9 +13,9 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def terminate(number: int, _frame: object) -> NoReturn:
-    """Ends the run by an exception, so that servers are ended and their folders removed."""
+    """Ends the run with an exception, so that servers are stopped and their folders removed."""
     for one in ENDING:
-        signal.signal(one, signal.SIG_IGN)  # a second one must not interrupt the cleaning up
+        signal.signal(one, signal.SIG_IGN)  # a second one must not interrupt the clean-up
     sys.exit(128 + number)
 
 

@@ -1,4 +1,4 @@
-"""What is measured: one operation with its sizes and settings, which every contender gets alike. Values only."""
+"""What is measured: one operation with its sizes and settings, the same for every contender. Values only."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from .clients.job import object_sizes
 
 MIB = 1 << 20
-# The content's period, which sources of operations that use their memory again are made of.
+# Period of the content in bytes: operations that reuse their memory have a source of this length.
 PERIOD = 16385 * 4096
 
-# Each by the name that the command line, the JSON and the clients use.
+# The keys are the names in the command line, the JSON and the clients.
 OPERATIONS = {
     "put-reserve": "PUT, reserve, fill, commit",
     "put-reserve-unfilled": "PUT, reserve, commit (not filled)",
@@ -39,18 +39,18 @@ class Case:
         operation: a name of `OPERATIONS`.
         size: of each object.
         count: objects of one transfer.
-        piece: bytes of one write(), where the operation makes small ones.
-        mix: (size, count) of objects of several sizes, which one transfer has instead; of reads only.
+        piece: bytes of one write(), if the operation makes small writes.
+        mix: (size, count) of objects of several sizes, in place of `size` and `count`; for reads only.
         part_size: of uploads.
-        range_size: of ranged downloads; None leaves it to the library.
-        in_flight: requests at a time.
-        threshold: from this size on a download is made in ranges; None leaves it to the operation.
+        range_size: of ranged downloads; None for the library's default.
+        in_flight: concurrent requests.
+        threshold: size from which a download uses ranges; None if the operation decides.
         warmups: transfers before measuring, in each process.
         repeats: measured transfers in each process.
-        group: what belongs into one table or plot; "" where the operation says it.
+        group: name of the table or plot; "" for the operation's own.
         value: this case's place on that plot's axis.
         by: the contenders that run it; () for all of the workload.
-        loaded: what the library's code takes is there before memory is measured: a small object is stored first.
+        loaded: store a small object first, so that loading the library's code is not counted as memory.
     """
 
     operation: str
@@ -81,12 +81,12 @@ class Case:
 
     @property
     def sizes(self) -> list[int]:
-        """Of each object of one transfer, in their order."""
+        """Sizes of the objects of one transfer, in order."""
         return object_sizes(self.size, self.count, self.mix)
 
     @property
     def held(self) -> int:
-        """About the bytes that a client holds at a time: its data, and what it receives or copies."""
+        """Estimate of the bytes that a client holds at once: its data, and what it receives or copies."""
         if self.operation == "get-each":
             return 2 * self.size
         if "reserve" in self.operation or self.operation == "put-again":
@@ -100,11 +100,11 @@ class Case:
 
     @property
     def title(self) -> str:
-        """What a table calls it."""
+        """Its name in a table."""
         return OPERATIONS[self.operation] + (f", {self.value}" if self.value else "")
 
     def settings(self) -> dict[str, int]:
-        """The S3DLIO_* variables of this case, by both libraries' names."""
+        """The S3DLIO_* variables of this case, which both libraries read."""
         chosen = {"S3DLIO_ENABLE_RANGE_OPTIMIZATION": int(self.ranged)}
         if self.threshold is not None:
             chosen["S3DLIO_RANGE_THRESHOLD_MB"] = self.threshold // MIB

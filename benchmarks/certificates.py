@@ -1,6 +1,6 @@
 """A certificate authority and a leaf for 127.0.0.1, made by openssl for one run. Used by `servers.py` only.
 
-Two certificates and not one, as TLS libraries of the Rust world refuse a leaf that is its own authority.
+Two certificates, because Rust's TLS libraries refuse a leaf that is its own authority.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _DAYS = "7"
 
 
 def make(folder: Path) -> Path:
-    """Writes `public.crt` and `private.key`, as MinIO wants them, and returns the authority's certificate.
+    """Writes `public.crt` and `private.key`, as MinIO expects them, and returns the authority's certificate.
 
-    Raises RuntimeError without openssl, CalledProcessError when it refuses.
+    Raises RuntimeError without openssl, CalledProcessError if it fails.
     """
     openssl = shutil.which("openssl")
     if not openssl:

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--contenders", nargs="+", default=["pair"], help=f"names, or {groups} (default: pair)")
     parser.add_argument("--server-threads", type=int, help="threads of the discard server (default: one per core)")
     parser.add_argument("--output", type=Path, default=peers.ROOT / "benchmarks" / "results" / "compare.json")
-    parser.add_argument("--page", type=Path, help="page whose table is replaced, between the markers it has")
+    parser.add_argument("--page", type=Path, help="page whose table is replaced, between its markers")
 
 
 def cases_of(options: argparse.Namespace) -> list[Case]:
@@ -80,7 +80,7 @@ def setup_of(options: argparse.Namespace, chosen: Sequence[peers.Contender]) -> 
 
 
 def versions_of(runs: Sequence[dict[str, Any]], facts: dict[str, Any]) -> dict[str, str]:
-    """Python's version, and those of the libraries that ours stands on."""
+    """Python's version, and those of the libraries that ours uses."""
     python = next((run["versions"]["python"] for run in runs if "versions" in run), None)
     libraries: dict[str, str] = facts["libraries"]
     return ({"Python": python} if python else {}) | libraries
@@ -92,7 +92,7 @@ def describe(store: Store) -> dict[str, str]:
 
 
 def write(path: Path, facts: dict[str, Any], setup: dict[str, Any], results: turns.Results, complete: bool) -> None:
-    """The results as JSON; those of a run that failed say that they are not all."""
+    """Writes the results as JSON; those of a failed run are marked as incomplete."""
     ratios = report.compare(results.runs) if complete else []
     whole = {
         "complete": complete,
@@ -108,9 +108,9 @@ def write(path: Path, facts: dict[str, Any], setup: dict[str, Any], results: tur
 
 
 def compare(options: argparse.Namespace) -> None:
-    """Runs it all, writes the JSON, prints the tables, and puts them into the page if one is named."""
+    """Runs all cases, writes the JSON, prints the tables, and puts them into the page if one is named."""
     if options.page and options.pairs < PAGE_PAIRS:
-        raise SystemExit(f"a page takes nothing from less than {PAGE_PAIRS} pairs")
+        raise SystemExit(f"--page needs at least {PAGE_PAIRS} pairs")
     try:
         chosen = peers.choose(options.contenders)
     except ValueError as error:

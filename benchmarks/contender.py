@@ -2,7 +2,7 @@
 
 It is started as a script by `process.py` in the library's own environment. Before each transfer it prints a line with
 `next` and reads the key of that transfer from standard input: meanwhile the harness deletes what the last one wrote.
-After the last it prints a line with `measured`, and then its numbers, if what it has read is right.
+After the last it prints a line with `measured`, and then its numbers, if the content it read is correct.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ GIB = 1 << 30
 
 
 def memory(field: str) -> float:
-    """VmRSS or VmHWM of this process in MiB. (ru_maxrss would count the parent's from before the exec.)"""
+    """VmRSS or VmHWM of this process in MiB. (ru_maxrss would include the parent's, from before the exec.)"""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field + ":"):
             return int(line.split()[1]) / 1024
-    raise RuntimeError(f"the kernel does not tell {field}")
+    raise RuntimeError(f"the kernel does not report {field}")
 
 
 def next_key(transfer: int) -> str:
-    """Asks the harness where the transfer goes, and waits until the store is ready for it."""
+    """Asks the harness for the transfer's key, and waits until the store is ready for it."""
     print(json.dumps({"next": transfer}), flush=True)
     key = sys.stdin.readline().strip()
     if not key:
-        raise EOFError("the harness has gone")
+        raise EOFError("the harness has ended")
     return key
 
 
 def transfers(client: Any, job: Job) -> Callable[[str], Callable[[], Any]]:
-    """A function that makes a key into the transfer to be measured; what a transfer needs is made ready before."""
+    """A function that turns a key into the transfer to be measured; its data is prepared beforehand."""
     method = getattr(client, job.operation.replace("-", "_"), None)
     if job.operation == "get-each":
         return lambda key: lambda: get_each(client, job.keys(key))
@@ -53,12 +53,12 @@ def transfers(client: Any, job: Job) -> Callable[[str], Callable[[], Any]]:
         return lambda key: _prepared(method, [(one, data) for one in job.keys(key)])
     if job.operation == "get-into":
         target = pattern.make(job.size)
-        target[:] = 0  # so that what is checked has come from the store
+        target[:] = 0  # so that the checked bytes must come from the store
         return lambda key: _prepared(method, key, target)
     if job.operation.startswith("get"):
         return lambda key: _prepared(method, key)
-    # A writer may borrow what it is given until its end, so each byte of the object has its own memory, but for
-    # reserve(), which is filled by a copy, and `put-again`, which never changes what it lends.
+    # A writer may borrow its data until it is closed, so each byte of the object has memory of its own. Exceptions are
+    # reserve(), which is filled by a copy, and `put-again`, which never changes the data that it lends.
     reused = "reserve" in job.operation or job.operation == "put-again"
     source = pattern.make(pattern.PERIOD + job.part_size if reused else job.size)
     return lambda key: _prepared(method, key, source)
@@ -71,7 +71,7 @@ def _prepared(method: Any, *arguments: Any) -> Callable[[], Any]:
 
 
 def get_each(client: Any, keys: list[str]) -> Any:
-    """One object after the other, each let go of before the next; returns the last."""
+    """Fetches one object after the other, releasing each before the next; returns the last."""
     result = None
     for key in keys:
         result = None
@@ -82,11 +82,11 @@ def get_each(client: Any, keys: list[str]) -> Any:
 def measure(make: Callable[[str], Callable[[], Any]], job: Job) -> tuple[dict[str, Any], Any]:
     """Runs the transfers; returns their numbers and the last result."""
     base = memory("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # starts VmHWM again from here
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
     result = None
     for turn in range(job.warmups):
         transfer = make(next_key(turn))
-        result = None  # what was read before is let go of first, as a loop of an application would
+        result = None  # releases the previous result first, as a loop in an application would
         result = transfer()
     seconds = []
     before = resource.getrusage(resource.RUSAGE_SELF)
@@ -115,14 +115,14 @@ def measure(make: Callable[[str], Callable[[], Any]], job: Job) -> tuple[dict[st
 
 
 def check(result: Any, job: Job) -> None:
-    """Raises ValueError unless every object that was read is the pattern from its first byte on, in full."""
+    """Raises ValueError unless every object that was read is complete and holds the pattern from its first byte on."""
     period = pattern.make(pattern.PERIOD)
     found, sizes = (result, job.sizes) if job.operation == "get-many" else ([result], job.sizes[-1:])
     if len(found) != len(sizes):
-        raise ValueError(f"{len(found)} objects came and not {len(sizes)}")
+        raise ValueError(f"{len(found)} objects arrived, {len(sizes)} were expected")
     for one, size in zip(found, sizes, strict=True):
         if len(one) != size:
-            raise ValueError(f"{len(one)} bytes came and not {size}")
+            raise ValueError(f"{len(one)} bytes arrived, {size} were expected")
         pattern.check(one.tobytes() if hasattr(one, "pieces") else one, period)
 
 

@@ -1,4 +1,4 @@
-"""How long a plan will take: from what its processes took before, else from what is usual on two cores.
+"""How long a plan will take: from the times of earlier processes, else from rough figures for two cores.
 
 Pure; used by `suite --dry-run` only.
 """
@@ -18,7 +18,7 @@ GIB = 1 << 30
 _START_S = 0.5  # an interpreter, its imports, a client
 _PATTERN_S = 0.7  # for each GiB of content that is made or checked
 _STORE_S = 5.0  # a server, its first objects, memory touched
-# GiB/s, roughly, with what the server does between transfers: of ours and floors, of most, and of the slow ones.
+# Rough GiB/s, including the server's work between transfers: of ours and the floors, of most peers, of the slow ones.
 _SPEEDS = {
     "discard": (4.5, 1.7, 0.5),
     "minio": (0.9, 0.7, 0.4),
@@ -44,7 +44,7 @@ def known(files: Iterable[dict[str, Any]]) -> dict[Key, float]:
 
 
 def of_process(contender: Contender, store: str, case: Case) -> float:
-    """Seconds, where nothing is known."""
+    """Seconds of a process that was never measured."""
     if case.operation == "start":
         return _START_S
     ours = contender.is_floor or contender.name.startswith("ours")
@@ -67,7 +67,7 @@ def seconds(
     before: dict[Key, float],
     traced: bool,
 ) -> float:
-    """Of a workload on one store."""
+    """Seconds of a workload on one store."""
     one_turn = sum(
         before.get((workload, store, case.operation, case.value, one.name)) or of_process(one, store, case)
         for case, one in plan
@@ -76,7 +76,7 @@ def seconds(
 
 
 def place(store: str) -> Store:
-    """A store that is not running, to ask who is able to do what there."""
+    """A store that is not running, to find out which contenders can run on it."""
     somewhere = Path()
     return Store(
         store,

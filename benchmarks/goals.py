@@ -1,7 +1,7 @@
 """The library's goals, and whether a set of measurements reaches them: goal, figure and verdict for each kind of work.
 
-Pure: from the runs of result files to rows. Two contenders are compared only if they took turns in one workload on one
-store. Used by `suite.py` for the top of its page.
+Pure functions from the runs of result files to rows. Two contenders are compared only if they took turns in one
+workload on one store. Used by `suite.py` for the top of its page.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Run = dict[str, Any]
 MIB, GIB = 1 << 20, 1 << 30
 PAIRS = 5
 
-# MB/s and speed-up of 16 objects of 148 MB by threshold, as the specification has them.
+# MB/s and speed-up of 16 objects of 148 MB by threshold, from the specification.
 SPECIFIED = {
     "off": (429, 1.00),
     "8 MiB": (676, 1.58),
@@ -35,11 +35,11 @@ PEAK = "peak_added_mib"
 WORDS = {THROUGHPUT: "throughput", CPU: "CPU", OBJECTS: "objects/s", CPU_OBJECT: "CPU per object"}
 
 PUTS = ("put-reserve", "put-write-borrowed")
-# Peers with their defaults; all but one of them have each part checked in some way.
+# Peers with their defaults; all but one of them send some check with each part.
 PEERS = ("original", "obstore", "s3torchconnectorclient", "boto3", "boto3-crt", "minio", "pyarrow", "s3fs")
 CHECKED = tuple(name for name in PEERS if name != "s3torchconnectorclient")
-# Told to send a CRC64NVME with each part and not to sign the payload, as ours does; boto3 signs it over plain HTTP all
-# the same. Peers configured to leave a check out are no opponents.
+# Configured to send a CRC64NVME with each part and not to sign the payload, as ours does; boto3 still signs it over
+# plain HTTP. Peers configured to leave out a check are no opponents.
 SAME_CHECKS = ("obstore-crc64nvme", "boto3-crc64nvme")
 
 
@@ -55,7 +55,7 @@ class Verdict:
 
     @property
     def word(self) -> str:
-        """For the table."""
+        """The verdict's word in the table."""
         return {True: "reached", False: "missed", None: "-"}[self.reached]
 
 
@@ -105,7 +105,7 @@ class Runs:
         self.files = [(whole["setup"]["contenders"], whole["runs"]) for whole in files]
 
     def select(self, **fields: str) -> list[Run]:
-        """Those with these fields, of the first file that has any, in the order of their turns."""
+        """The runs with these fields, from the first file that has any, in the order of their turns."""
         for _, runs in self.files:
             found = [run for run in runs if all(run[name] == value for name, value in fields.items())]
             if found:
@@ -113,7 +113,7 @@ class Runs:
         return []
 
     def opponents(self, race: Race) -> Iterator[tuple[str, list[Run], list[Run]]]:
-        """Label, our runs and theirs, for each opponent that took turns with ours. What has a value is of a sweep."""
+        """Label, our runs and theirs, for each opponent that took turns with ours; runs of sweeps do not count."""
         for labels, runs in self.files:
             here = [run for run in runs if run["store"] == race.store and not run["group"] and not run["value"]]
             ours = [run for run in here if run["contender"] == "ours" and run["operation"] == race.ours]
@@ -142,7 +142,7 @@ class Ratio:
 
 
 def ratio(ours: Sequence[Run], theirs: Sequence[Run], number: str) -> Ratio:
-    """From runs that took turns; those of a turn that only one side has count for the medians only."""
+    """The ratio of runs that took turns; a turn that only one side has counts for the medians only."""
     by_turn = {_turn(run): run[number] for run in theirs}
     within = [run[number] / by_turn[_turn(run)] for run in ours if _turn(run) in by_turn]
     medians = [statistics.median(run[number] for run in some) for some in (ours, theirs)]
@@ -158,7 +158,7 @@ def _few(pairs: int) -> str:
 
 
 def judge(race: Race, runs: Runs) -> Verdict:
-    """Against the opponent with the most throughput compared with ours, wherever it took its turns."""
+    """The verdict against the fastest opponent relative to ours, in whatever file they took turns."""
     number = race.limits[0].number
     goal = ", ".join(map(str, race.limits))
     candidates = [(ratio(ours, theirs, number), label, ours, theirs) for label, ours, theirs in runs.opponents(race)]
@@ -172,7 +172,7 @@ def judge(race: Race, runs: Runs) -> Verdict:
 
 
 def races() -> list[Race]:
-    """All that is a comparison of throughput and CPU."""
+    """All comparisons of throughput and CPU time."""
     titles = {
         "put-reserve": "PUT, reserve, fill, commit",
         "put-reserve-unfilled": "PUT, reserve, commit (not filled)",
@@ -216,13 +216,13 @@ def races() -> list[Race]:
         for ours in PUTS:
             for which, who in (("best peer, with its defaults", PEERS), (same, SAME_CHECKS)):
                 add(store, ours, which, PUTS, who, faster(1), cheaper(cpu))
-        for ours in ("get", "get-ranged"):  # the default, and what is faster
+        for ours in ("get", "get-ranged"):  # the default, and the faster way
             add(store, ours, "best peer", ["get", "get-ranged"], PEERS, faster(1), cheaper(cpu))
     return found
 
 
 def limited(runs: Runs) -> Verdict:
-    """Ranges over connections of 50 MB/s, against what these can carry together."""
+    """Ranges over connections of 50 MB/s, against their combined capacity."""
     work, goal = "nginx at 50 MB/s for each of 16 connections: GET, parallel ranges", ">= 0.90x"
     ranged = runs.select(store="nginx", operation="get-ranged", contender="ours", group="")
     if not ranged:
@@ -256,15 +256,15 @@ def thresholds(runs: Runs, store: str) -> list[Verdict]:
     return found
 
 
-# What the setting for ranges costs where no object reaches its threshold: nothing beyond chance.
+# Bounds on the cost of the setting for ranges if no object reaches its threshold: no more than noise.
 SAME = (faster(0.9, OBJECTS), cheaper(SAME_COST, CPU_OBJECT))
-# What a list of mixed sizes has to gain where each connection is limited to 50 MB/s: the 128 MiB that take 2.7 s by one
-# connection set the pace without ranges. Where nothing limits a connection it has to lose nothing.
+# Speed-up that ranges must give a list of mixed sizes if each connection is limited to 50 MB/s: without ranges, the
+# 128 MiB object takes 2.7 s on one connection and sets the pace. Without such a limit nothing may become slower.
 MIXED_GAIN = 2.0
 
 
 def settings(runs: Runs) -> list[Verdict]:
-    """Ours with S3DLIO_ENABLE_RANGE_OPTIMIZATION over ours without: it makes nothing that is small slower."""
+    """Ours with S3DLIO_ENABLE_RANGE_OPTIMIZATION over ours without: it makes no small object slower."""
     cases: list[tuple[str, str, str, tuple[Limit, ...]]] = []
     for store in ("discard", "minio"):
         cases += [(store, operation, "4 KiB", SAME) for operation in ("get-many", "get-each")]
@@ -289,7 +289,7 @@ def settings(runs: Runs) -> list[Verdict]:
 
 
 def memory(runs: Runs) -> list[Verdict]:
-    """The most that an upload adds to a process that has the library loaded: within the formula, and flat."""
+    """Peak memory that an upload adds to a process that has the library loaded: within the formula, and flat."""
     where = "Peak RSS beyond the caller's arrays and the library's code"
     even = {"store": "discard", "contender": "ours-even-parts"}
     reserved = {
@@ -317,10 +317,10 @@ def _most(runs: Sequence[Run]) -> float:
 
 
 def _flat(work: str, part_mib: int, sizes: dict[str, list[Run]]) -> Verdict:
-    """From the smallest size to the largest, within (max_in_flight + 2) x part_size, the formula of a writer.
+    """Memory from the smallest size to the largest, within (max_in_flight + 2) x part_size, the formula of a writer.
 
-    No run may go beyond the formula. Whether it is flat is said by medians, for how much of the formula is ever needed
-    is a matter of timing, and the most of some runs an accident: that of the largest may be one buffer more.
+    No run may exceed the formula. Flatness is judged by medians: how much of the formula a run needs depends on timing,
+    so the maximum is partly chance and may be one buffer more for the largest size.
     """
     bound = (IN_FLIGHT + 2) * part_mib
     names = list(sizes)
@@ -334,7 +334,7 @@ def _flat(work: str, part_mib: int, sizes: dict[str, list[Run]]) -> Verdict:
 
 
 def parts(runs: Runs) -> Verdict:
-    """Time and CPU of one part among 10,000, against one among 100."""
+    """Time and CPU per part of 10,000, against one of 100."""
     work, opponent, goal = "10,000 parts of 5 MiB, each", "each of 100 parts", f"<= {SAME_COST:.2f}x time and CPU"
     same = {"store": "discard", "operation": "put-again", "contender": "ours-even-parts"}
     many, few = runs.select(value="10,000 parts", **same), runs.select(value="100 parts", **same)
@@ -379,7 +379,7 @@ def verdicts(files: Sequence[dict[str, Any]]) -> list[Verdict]:
 
 
 def table(rows: Sequence[Verdict]) -> str:
-    """In Markdown, with a sentence that counts them."""
+    """The rows in Markdown, with a sentence that counts them."""
     lines = ["| Work | Opponent | Goal | Figure | Verdict |", "|---|---|---|---|---|"]
     for row in rows:
         word = f"**{row.word}**" if row.reached is False else row.word
@@ -392,7 +392,7 @@ def table(rows: Sequence[Verdict]) -> str:
 
 
 def threshold_table(summary: Sequence[Run], labels: dict[str, str]) -> str:
-    """The specification's table and what was measured, side by side. MB are 2^20 bytes, as they are there."""
+    """The specification's table beside the measured values. MB are 2^20 bytes, as in the specification."""
     chosen = [name for name in ("ours", "original") if any(row["contender"] == name for row in summary)]
     head = "| Threshold | Specification | | " + " | ".join(f"{labels[name]} | " for name in chosen) + "|"
     lines = [head, "|" + "---|" * (3 + 2 * len(chosen))]

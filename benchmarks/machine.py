@@ -1,4 +1,4 @@
-"""What a measurement was made on and with: nothing here measures, and numbers without these facts mean little."""
+"""The machine, versions and commit of a measurement, without which its numbers mean little. Nothing here measures."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def available_memory() -> int:
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
-    raise RuntimeError("the kernel does not tell MemAvailable")
+    raise RuntimeError("the kernel does not report MemAvailable")
 
 
 def warm(wanted: int) -> None:
-    """Touches memory once, in a process that ends: what a virtual machine has never touched is slow the first time.
+    """Touches memory once, in a child process: memory that a virtual machine has never touched is slow the first time.
 
-    Never more than half of what is available, as others may be about to take theirs; and that process goes first where
-    memory runs out even so.
+    Never more than half of what is available, because other processes may need memory too. If memory runs out anyway,
+    the child is killed first.
     """
     length = min(wanted, available_memory() // 2)
     program = "import mmap, sys; mmap.mmap(-1, int(sys.argv[1]), mmap.MAP_PRIVATE | mmap.MAP_ANON | mmap.MAP_POPULATE)"
@@ -41,17 +41,17 @@ def warm(wanted: int) -> None:
 
 
 def go_first() -> None:
-    """For a child's `preexec_fn`: where memory runs out, the system ends a measurement and nobody else's work."""
+    """For a child's `preexec_fn`: if memory runs out, the kernel kills this process before any other."""
     Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _git(*arguments: str) -> str:
-    answer = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-    return answer.stdout.strip()
+    result = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return result.stdout.strip()
 
 
 def commit() -> str:
-    """The commit that was measured, marked when the library's or the harness's files were changed since."""
+    """The measured commit, marked if files of the library or the harness have changed since."""
     head = _git("rev-parse", "--short=12", "HEAD") or "unknown"
     changed = _git("status", "--porcelain", "--", "s3dlio", "benchmarks", ":!benchmarks/results")
     return f"{head} with changes" if changed else head

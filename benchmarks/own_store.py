@@ -1,7 +1,7 @@
 """`python -m benchmarks run`: the same measurements against a store of the user's own, MinIO or S3.
 
 It writes below one prefix of an existing bucket, deletes all that it wrote, and never looks at anything else there.
-Credentials come from where botocore finds them.
+botocore finds the credentials.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     compare.add_common_arguments(parser, pairs=3, size=256)
     parser.set_defaults(operations=list(OPERATIONS), small_count=1000)
     parser.add_argument("--contenders", nargs="+", default=["ours"], help=f"names, or {', '.join(peers.GROUPS)}")
-    parser.add_argument("--output", type=Path, help="where the results go as JSON (default: they are only printed)")
+    parser.add_argument("--output", type=Path, help="JSON file for the results (default: only print them)")
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def _store(options: argparse.Namespace) -> Iterator[Store]:
 
 
 def _leave_nothing(store: Store) -> None:
-    """Aborts uploads and deletes objects below this run's prefix: those of a process that ended too early."""
+    """Aborts uploads and deletes objects below this run's prefix that a failed process left behind."""
     uploads = store.client.get_paginator("list_multipart_uploads").paginate(Bucket=store.bucket)
     for page in uploads:
         for upload in page.get("Uploads", ()):
@@ -88,8 +88,8 @@ def run(options: argparse.Namespace) -> None:
     setup = compare.setup_of(options, chosen)
     try:
         with _store(options) as store:
-            answer = store.client.head_bucket(Bucket=store.bucket)["ResponseMetadata"]["HTTPHeaders"]
-            setup["stores"]["own"] = compare.describe(store) | {"version": answer.get("server", "unknown server")}
+            headers = store.client.head_bucket(Bucket=store.bucket)["ResponseMetadata"]["HTTPHeaders"]
+            setup["stores"]["own"] = compare.describe(store) | {"version": headers.get("server", "unknown server")}
             bar = progress.Bar(turns.count(store, cases, chosen, options.pairs))
             turns.run(store, cases, chosen, options.pairs, results, bar)
         complete = True

@@ -1,7 +1,7 @@
-"""Who is measured: ours in the environment that runs the harness, each peer in one of its own, floors as programs.
+"""The contenders: ours in the environment of the harness, each peer in an environment of its own, floors as programs.
 
-A peer's environment is created once, by venv and pip, below .cache, with one pinned version; nothing of it is ever on
-our own path.
+A peer's environment is created once, by venv and pip, below .cache, with one pinned version. It is never on our own
+path.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ class Contender:
         name: for the command line and the results.
         label: for tables.
         program: the interpreter, or the floor program.
-        root: where the library has to come from.
+        root: folder that the library must be imported from.
         operations: what it can do.
         client: its module `clients.with_...`; "" for a floor.
         imports: what `start` imports.
-        environment: more variables of its process.
-        writer_options: more keywords of its writer or store.
+        environment: additional variables of its process.
+        writer_options: additional keywords of its writer or store.
         arguments: of a floor program.
-        tls: whether it can be told which authority to trust.
-        distribution: what its environment is made of; None for ours and for floors.
-        extra: of that distribution, which gives it an environment of its own.
+        tls: whether its trusted authorities can be set.
+        distribution: installed in its environment; None for ours and for floors.
+        extra: of that distribution; each extra has an environment of its own.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Contender:
 
     @property
     def required(self) -> bool:
-        """Whether its failure ends a run; another peer's only leaves it out of one table."""
+        """Whether its failure ends a run; another peer that fails is only left out of one table."""
         return self.is_floor or self.client == "s3dlio"
 
 
@@ -123,7 +123,7 @@ def _peer(
 
 
 def _floors(name: str, label: str, program: str, operation: str, *arguments: str) -> list[Contender]:
-    """One for each number of threads, as nobody knows before which is best. `*-2t` and so on."""
+    """One for each number of threads (`*-2t` and so on), because the best number is not known beforehand."""
     return [
         Contender(
             f"{name}-{threads}t",
@@ -140,9 +140,9 @@ def _floors(name: str, label: str, program: str, operation: str, *arguments: str
 def contenders() -> list[Contender]:
     """All of them, in the order of their turns."""
     # By default the original signs each payload's SHA-256, and ours sends its CRC64NVME and never signs it. With
-    # S3DLIO_UNSIGNED_PAYLOAD the original sends neither, so what compares with it is ours without a checksum.
+    # S3DLIO_UNSIGNED_PAYLOAD the original sends neither, so it is compared with ours without a checksum.
     unsigned: dict[str, Any] = {"environment": {"S3DLIO_UNSIGNED_PAYLOAD": "1"}, "note": ", S3DLIO_UNSIGNED_PAYLOAD=1"}
-    # Its client has no range API below its streams, and no setting for an authority of one's own.
+    # s3torchconnectorclient has no range API below its streams, and no setting for a private authority.
     streams = frozenset({"put-write-borrowed", "get-ranged", "start"}) | SMALL
     one_stream = PUT_AND_GET - {"get-ranged"}
     never_one_request = PUT_AND_GET - {"get"}
@@ -238,14 +238,14 @@ def _installed_version(python: Path, distribution: str) -> str | None:
     if not python.exists():
         return None
     program = f"import importlib.metadata as m; print(m.version({distribution!r}))"
-    answer = subprocess.run([python, "-I", "-c", program], capture_output=True, text=True, check=False)
-    return answer.stdout.strip() if answer.returncode == 0 else None
+    result = subprocess.run([python, "-I", "-c", program], capture_output=True, text=True, check=False)
+    return result.stdout.strip() if result.returncode == 0 else None
 
 
 def prepare(chosen: Sequence[Contender]) -> list[Contender]:
-    """Creates the environments that are missing; returns those that can run. The pair is a must, others may be absent.
+    """Creates missing environments; returns the contenders that can run. The pair is required, others may be absent.
 
-    Raises CalledProcessError when the original cannot be installed.
+    Raises CalledProcessError if the original cannot be installed.
     """
     absent = set()
     for distribution, extra in dict.fromkeys((one.distribution, one.extra) for one in chosen if one.distribution):

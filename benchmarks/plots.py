@@ -1,6 +1,6 @@
 """Draws results as PNG files: bars by contender, lines for a sweep. matplotlib is imported only here.
 
-What is drawn is the median of the processes, with a whisker from the least to the greatest.
+Shown is the median of the processes, with a whisker from the least to the greatest.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ UNITS = {
 
 
 def available() -> bool:
-    """Whether matplotlib is there."""
+    """Whether matplotlib is installed."""
     return importlib.util.find_spec("matplotlib") is not None
 
 
@@ -46,7 +46,7 @@ def _whiskers(values: Sequence[dict[str, float]]) -> list[list[float]]:
 
 
 def _measures(operation: str, shown: str) -> tuple[str, str]:
-    """What tells how good a contender is at this: the more the better, and what that costs."""
+    """The two fields that judge a contender at this: its speed, and what that costs."""
     if operation == "start":
         return "import_s", "first_get_s"
     if operation.endswith("-many") and not shown:

@@ -1,7 +1,7 @@
-"""Runs one measurement: a process of one contender, which asks before each transfer where that one goes.
+"""Runs one measurement: a process of one contender, which asks for a key before each transfer.
 
-So each transfer writes a new key, and what the last one wrote is deleted before the next begins, outside the measured
-time: the store never holds more than one transfer. Used by the commands; `contender.py` is the other side.
+So each transfer writes a new key, and the objects of the last one are deleted before the next begins, outside the
+measured time: the store never holds more than one transfer. Used by the commands; `contender.py` is the other side.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _numbers = itertools.count()
 
 
 def _environment(contender: Contender, store: Store, case: Case, home: str) -> dict[str, str]:
-    """All that the process sees: nothing of the caller's own AWS or S3DLIO settings."""
+    """The whole environment of the process, without the caller's own AWS and S3DLIO settings."""
     endpoint = {} if store.url is None else {"AWS_ENDPOINT_URL": store.url, "AWS_ENDPOINT_URL_S3": store.url}
     return {
         "PATH": os.environ["PATH"],
@@ -86,9 +86,9 @@ def _command(contender: Contender, store: Store, case: Case) -> list[str]:
 
 @dataclass
 class Measurement:
-    """One process. `seeded` is the key that reads read; `run` may be called once.
+    """One process. `seeded` is the key to read; `run` may be called once.
 
-    A `traced` one tells its system calls too, and its times mean nothing.
+    If `traced`, it also reports system calls, and its times mean nothing.
     """
 
     contender: Contender
@@ -102,7 +102,7 @@ class Measurement:
     _counter: syscalls.Counter | None = field(default=None, init=False)
 
     def run(self) -> dict[str, Any]:
-        """Its numbers. Raises RuntimeError with what the process said if it failed or ran another library."""
+        """Returns its numbers. Raises RuntimeError with the process's output if it failed or ran another library."""
         with tempfile.TemporaryDirectory() as home, tempfile.TemporaryFile("w+") as errors:
             table = Path(home) / "calls"
             command = _command(self.contender, self.store, self.case)
@@ -145,7 +145,7 @@ class Measurement:
         return f"{what}:\n{errors.read()}"
 
     def _converse(self, process: subprocess.Popen[str], table: Path) -> dict[str, Any] | None:
-        """Answers each question for a key; returns the numbers, or None when the process ended without any."""
+        """Sends a key at each request; returns the numbers, or None if the process ended without any."""
         assert process.stdin is not None
         assert process.stdout is not None
         calls: dict[str, Any] = {}
@@ -196,7 +196,7 @@ class Measurement:
 
 
 def require_memory(store: Store, case: Case) -> None:
-    """Raises RuntimeError rather than let a process run the machine out of memory, which would end others' too."""
+    """Raises RuntimeError if the case could exhaust the machine's memory, which would kill other processes too."""
     kept = case.moved if store.data else 0
     needed = kept + case.held + (1 << 30)
     available = machine.available_memory()

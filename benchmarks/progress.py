@@ -1,4 +1,4 @@
-"""A progress bar on standard error where that is a terminal, and one line for each measurement where it is not."""
+"""A progress bar on standard error if that is a terminal, else one line for each measurement."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ WIDTH = 24
 
 
 def line(run: dict[str, Any]) -> str:
-    """What one measurement found, in brief."""
+    """One measurement's numbers in one line."""
     what = f"{run['store']:9} {run['operation']:20} {run['value'] or '':>8} {run['contender']:22}"
     if "import_s" in run:
         return f"{what} import {1e3 * run['import_s']:.0f} ms, first object {1e3 * run['first_get_s']:.0f} ms"
@@ -29,7 +29,7 @@ class Bar:
         self.drawn = self.stream.isatty()
 
     def step(self, text: str) -> None:
-        """One more is done."""
+        """Counts one finished measurement."""
         self.done += 1
         if not self.drawn:
             print(f"{self.done:4}/{self.total} {text}", file=self.stream, flush=True)
@@ -41,5 +41,5 @@ class Bar:
         print(f"\r\x1b[K{shown[:160]}", end="" if self.done < self.total else "\n", file=self.stream, flush=True)
 
     def skip(self, count: int) -> None:
-        """So many will not be done."""
+        """Subtracts `count` measurements that will not be made."""
         self.total -= count

@@ -1,6 +1,6 @@
-"""From runs to numbers to a page: medians with their spread, ratios within pairs, and tables in Markdown.
+"""From runs to a page: medians with their spread, ratios within pairs, and tables in Markdown.
 
-Pure but for `insert`; used by the commands.
+Pure except `insert`; used by the commands.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .case import OPERATIONS
 
 BEGIN = "<!-- compare: begin (written by `python -m benchmarks compare`) -->"
 END = "<!-- compare: end -->"
-# Whose speed is divided by whose: with their defaults, and with no check of uploads on either side.
+# Pairs whose speeds are divided: with their defaults, and without checks of uploads on either side.
 RATIOS = (("ours", "original"), ("ours", "original-unsigned"), ("ours-unchecked", "original-unsigned"))
 LABELS = ("store", "operation", "group", "value", "contender")
 
@@ -170,7 +170,7 @@ def markdown(facts: Row, setup: Row, rows: Sequence[Row], ratios: Sequence[Row],
 
 
 def insert(page: Path, text: str) -> None:
-    """Replaces what is between the markers of the page. Raises ValueError when the page has not both, once each."""
+    """Replaces the text between the markers of the page. Raises ValueError unless it has each marker exactly once."""
     before = page.read_text()
     if before.count(BEGIN) != 1 or before.count(END) != 1:
         raise ValueError(f"{page} needs one '{BEGIN}' and one '{END}'")

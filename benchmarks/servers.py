@@ -1,7 +1,7 @@
 """The stores that contenders are measured against, each a context manager that owns a process on 127.0.0.1.
 
-The discard server costs next to nothing, so that the client is what is measured; MinIO on tmpfs is a real store, which
-shares the machine's cores with the client; a user's own store is only looked at. Used by the commands only.
+The discard server uses almost no CPU time, so that the client is measured; MinIO on tmpfs is a real store, which
+shares the cores of the machine with the client. Used by the commands only.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _PR_SET_PDEATHSIG = 1
 
 
 def detach(orphaned: signal.Signals = signal.SIGKILL) -> None:
-    """For a child's `preexec_fn`: Ctrl-C reaches the harness alone, which still needs its servers to clean up.
+    """For a child's `preexec_fn`: Ctrl-C reaches only the harness, which still needs its servers to clean up.
 
-    The kernel ends the child, by the signal `orphaned`, when the harness is killed and can end nothing itself.
+    If the harness is killed and cannot stop the child, the kernel sends the child the signal `orphaned`.
     """
     os.setpgid(0, 0)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, orphaned)
@@ -42,7 +42,7 @@ def detach(orphaned: signal.Signals = signal.SIGKILL) -> None:
 
 @contextlib.contextmanager
 def ended(process: subprocess.Popen[str]) -> Iterator[None]:
-    """Ends the process, at first politely, when the context ends."""
+    """Terminates the process when the context ends, and kills it if it does not stop."""
     try:
         yield
     finally:
@@ -55,7 +55,7 @@ def ended(process: subprocess.Popen[str]) -> Iterator[None]:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
+    """A free port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -63,13 +63,13 @@ def free_port() -> int:
 
 
 def build_native() -> None:
-    """Builds the discard server and the floor programs if need be. Raises CalledProcessError."""
+    """Builds the discard server and the floor programs if necessary. Raises CalledProcessError."""
     subprocess.run(["make", "-s", "-C", ROOT / "benchmarks" / "native"], check=True)
 
 
 @contextlib.contextmanager
 def discard_server(threads: int | None) -> Iterator[Store]:
-    """Builds the discard server if need be, and runs it."""
+    """Builds the discard server if necessary, and runs it."""
     build_native()
     command: list[str | Path] = [NATIVE / "discard_server"]
     if threads is not None:
@@ -85,7 +85,7 @@ def discard_server(threads: int | None) -> Iterator[Store]:
 
 
 class MissingServerError(RuntimeError):
-    """A server program is not on this machine."""
+    """A server program is not installed."""
 
 
 def minio_binary() -> str:
@@ -155,8 +155,8 @@ def _wait_until_ready(process: subprocess.Popen[str], store: Store, log: Path) -
     raise RuntimeError(f"{store.title} did not start:\n{log.read_text()}")
 
 
-# One process adds the time of its sends to the pauses between them: plain sockets, 16 at once, then got 706 MB/s of
-# the 800, with one for each of two cores 765.
+# A single process adds the time of its sends to the pauses between them: 16 plain sockets then received 706 of the
+# 800 MB/s, and 765 from one process for each of two cores.
 _NGINX = """daemon off;
 worker_processes auto;
 pid {folder}/pid;
@@ -181,9 +181,8 @@ http {{
 }}
 """
 NGINX_BYTES_PER_S = 50_000_000
-# nginx keeps to the rate by a pause after each piece but a range's last, as long as the rate gives that piece: 20 ms.
-# Pauses are a little longer than asked for. In ranges of 8 MiB, the pause that is missing and the eight that are there
-# make up for each other.
+# nginx limits the rate by a pause after each piece of a range except the last: 20 ms at this rate. Pauses are a little
+# longer than requested. In ranges of 8 MiB, the missing pause and the eight longer ones balance.
 _NGINX_PIECE = NGINX_BYTES_PER_S // 50
 
 
@@ -197,14 +196,14 @@ def nginx_binary() -> str:
 
 @contextlib.contextmanager
 def nginx() -> Iterator[Store]:
-    """Runs nginx with a limit for each connection, as stores behind a network have one. It serves and never stores."""
+    """Runs nginx with a limit for each connection, like a store behind a network. It only serves."""
     binary = nginx_binary()
     tmpfs.require_tmpfs()
     said = subprocess.run([binary, "-v"], capture_output=True, text=True, check=True).stderr.strip()
     with tmpfs.folder() as folder:
         (folder / "data").mkdir()
         port = free_port()
-        user = "user root;" if os.geteuid() == 0 else ""  # else it gives up what the folder's owner may read
+        user = "user root;" if os.geteuid() == 0 else ""  # else its workers could not read the folder
         settings = {"rate": NGINX_BYTES_PER_S, "chunk": _NGINX_PIECE}
         (folder / "conf").write_text(_NGINX.format(folder=folder, port=port, user=user, **settings))
         command = [binary, "-p", str(folder), "-c", str(folder / "conf"), "-e", str(folder / "log")]
@@ -218,7 +217,7 @@ def nginx() -> Iterator[Store]:
             data=folder / "data",
             served=folder / "data",
         )
-        end = functools.partial(detach, signal.SIGTERM)  # its first process ends the others, if it can
+        end = functools.partial(detach, signal.SIGTERM)  # the first process stops the others
         with subprocess.Popen(command, text=True, preexec_fn=end) as process, ended(process):
             _wait_until_open(process, port, folder / "log")
             yield store
@@ -236,7 +235,7 @@ def _wait_until_open(process: subprocess.Popen[str], port: int, log: Path) -> No
 
 
 def opened(name: str, server_threads: int | None = None) -> contextlib.AbstractContextManager[Store]:
-    """The store that `--stores` calls by this name."""
+    """The store with this name in `--stores`."""
     if name == "discard":
         return discard_server(server_threads)
     if name == "nginx":

@@ -1,6 +1,6 @@
-"""A process that only starts: how long the import of a library takes, and how long until the first object is there.
+"""A process that only starts: the time of a library's import, and the time until its first object has arrived.
 
-It imports nothing before the library that the library might import itself, so that the library pays for all of it.
+Before the library it imports nothing that the library might import itself, so that all of that counts for the library.
 """
 
 import sys
@@ -24,7 +24,7 @@ asked = time.perf_counter()
 result = module.Client(job).get(key)
 first = time.perf_counter()
 if len(result) != job.size:
-    raise ValueError(f"{len(result)} bytes came and not {job.size}")
+    raise ValueError(f"{len(result)} bytes arrived, {job.size} were expected")
 numbers = {
     "interpreter_s": entered - job.spawned,
     "import_s": imported - started,

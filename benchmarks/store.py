@@ -1,6 +1,6 @@
-"""A store as the harness sees it: where it is, what every contender's process is told, and the third party that judges.
+"""A store as the harness sees it: its address, the settings for every contender's process, and checks of its content.
 
-Everything here happens between measurements, by boto3, so that no contender checks its own work. The processes behind
+Everything here happens between measurements, with boto3, so that no contender checks its own work. The processes behind
 the stores are in `servers.py`.
 """
 
@@ -24,7 +24,7 @@ _DELETED_AT_ONCE = 1000
 
 @dataclass(frozen=True)
 class Store:
-    """A running store. `content` tells whether it gives back what was written; `url` is None for AWS itself."""
+    """A running store. `content`: whether it returns what was written. `url`: None for AWS itself."""
 
     name: str
     title: str
@@ -33,13 +33,13 @@ class Store:
     content: bool
     bucket: str = "benchmarks"
     region: str = "us-east-1"
-    # What contenders' processes get besides the endpoint: credentials, certificate authorities.
+    # Variables of contenders' processes besides the endpoint: credentials, certificate authorities.
     environment: dict[str, str] = field(default_factory=dict)
     ca: Path | None = None
-    # MinIO's data, where it is ours, and where in it MinIO keeps for minutes what is deleted or replaced.
+    # The data folder of our own MinIO, and the folder in it where MinIO keeps deleted and replaced objects for minutes.
     data: Path | None = None
     trash: Path | None = None
-    # The folder whose files are the objects, where the store only serves files.
+    # The folder whose files are the objects, if the store only serves files.
     served: Path | None = None
     # Every key begins with it: a user's own bucket may hold other things.
     prefix: str = ""
@@ -50,11 +50,11 @@ class Store:
         return self.url is None or self.url.startswith("https:")
 
     def used(self) -> int:
-        """Bytes of memory that the store's data take; 0 where that is not known."""
+        """Bytes of memory that the store's data take; 0 if unknown."""
         return tmpfs.used(self.data) if self.data else 0
 
     def empty_trash(self) -> None:
-        """Gives back the memory of what was deleted. Called between transfers, never while one is measured."""
+        """Frees the memory of deleted objects. Called between transfers, never while one is measured."""
         if self.trash is not None and self.trash.is_dir():
             for entry in self.trash.iterdir():
                 if entry.is_dir():
@@ -81,10 +81,10 @@ class Store:
         )
 
     def check(self, key: str, size: int, *, content: bool) -> None:
-        """Raises ValueError unless the object has this size and, where the store keeps contents, the pattern in it."""
+        """Raises ValueError unless the object has this size and, if the store keeps contents, holds the pattern."""
         found = self.client.head_object(Bucket=self.bucket, Key=key)["ContentLength"]
         if found != size:
-            raise ValueError(f"{self.name} has {found} bytes in {key} and not {size}")
+            raise ValueError(f"{self.name} has {found} bytes in {key}, {size} were expected")
         if not (content and self.content):
             return
         period = pattern.make(pattern.PERIOD)
@@ -94,7 +94,7 @@ class Store:
             pattern.check(answer["Body"].read(), period, offset=offset)
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Deletes the objects and gives their memory back."""
+        """Deletes the objects and frees their memory."""
         if self.served:
             for key in keys:
                 (self.served / self.bucket / key).unlink(missing_ok=True)
@@ -108,7 +108,7 @@ class Store:
 
     @contextlib.contextmanager
     def seeded(self, sizes: Sequence[int], part_size: int) -> Iterator[str]:
-        """Puts objects there to be read, and deletes them at the end; yields the key that `object_keys` expands."""
+        """Stores objects to be read, and deletes them at the end; yields the key that `object_keys` expands."""
         base = f"{self.prefix}seed/size-{sizes[0]}" if len(sizes) == 1 else f"{self.prefix}seed"
         if not self.content:
             yield base  # the discard server has objects of every size

@@ -1,7 +1,7 @@
-"""Results as stored: one line of numbers for each case and contender, by turn. Pure but for `read` and `write`.
+"""Results as stored: one line of numbers for each case and contender, by turn. Pure except `read` and `write`.
 
-Kept is what the page, the plots, the verdicts and the estimate of a run's time are made from, with enough digits that
-they come out the same. Summaries and ratios are computed again on reading. Used by `suite.py`.
+It keeps only what the page, the plots, the verdicts and the estimate of a run's time are made from, with enough digits
+to reproduce them. Summaries and ratios are computed again on reading. Used by `suite.py`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DIGITS_OF = {"wall_s": 3}  # serves the estimate only
 
 
 def _shortened(name: str, value: Any) -> Any:
-    """With the digits that the page needs: whole numbers lose their fraction."""
+    """The value with the digits that the page needs: whole numbers lose their fraction."""
     if not isinstance(value, float):
         return value
     digits = _DIGITS_OF.get(name, max(_DIGITS, len(str(int(value))) + 2))
@@ -30,7 +30,7 @@ def _shortened(name: str, value: Any) -> Any:
 
 
 def _fields(run: Row) -> list[str]:
-    """What is kept of a run: what its operation's table shows, and what verdicts and plots need."""
+    """The fields of a run that are kept: those of its operation's table, and those of verdicts and plots."""
     names = dict.fromkeys((*_OF_ALL, *(column[1] for column in report.columns(run["operation"]))))
     return [name for name in names if name in run]
 
@@ -73,11 +73,11 @@ def unpack(text: str) -> Row:
 
 
 def write(path: Path, whole: Row) -> None:
-    """Writes the results, in a folder that is made if need be."""
+    """Writes the results, in a folder that is made if necessary."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(pack(whole))
 
 
 def read(path: Path) -> Row:
-    """What `write` wrote."""
+    """The results that `write` stored."""
     return unpack(path.read_text())

@@ -1,7 +1,7 @@
 """`python -m benchmarks suite`: runs workloads, stores their results, and makes the page and the plots from them.
 
-Each workload and store has a JSON file of its own, so that a long run can be made in pieces; the page and the plots
-are made from all the files that are there. `make bench` and `make bench-full` run it. A failure ends its own workload
+Each workload and store has a JSON file of its own, so that a long run can be split; the page and the plots are
+made from all files in the folder. `make bench` and `make bench-full` run it. A failure ends its own workload
 only; the run reports it at the end.
 """
 
@@ -29,11 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--contenders", nargs="+", help="names or groups of those to run (default: all)")
     parser.add_argument("--folder", type=Path, help=f"default: {FOLDER.relative_to(peers.ROOT)} for --full, else quick")
     parser.add_argument("--render", action="store_true", help="measure nothing, make page and plots from the files")
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be measured, and for how long")
+    parser.add_argument("--dry-run", action="store_true", help="only print what would be measured, and for how long")
 
 
 def chosen_workloads(options: argparse.Namespace) -> list[tuple[workloads.Workload, str, list[peers.Contender]]]:
-    """Workload, store and contenders, in the order they run. Raises ValueError when nothing has such a name."""
+    """Workload, store and contenders, in the order they run. Raises ValueError for an unknown name."""
     found = []
     known = workloads.full() if options.full else workloads.quick()
     unknown = set(options.workloads or ()) - {one.name for one in known}
@@ -51,7 +51,7 @@ def chosen_workloads(options: argparse.Namespace) -> list[tuple[workloads.Worklo
 
 
 def turns_of(workload: workloads.Workload, pairs: int) -> int:
-    """How many turns it takes when so many are asked for."""
+    """The number of turns of a workload, given the number requested."""
     return min(pairs, workload.pairs or pairs)
 
 
@@ -94,7 +94,7 @@ def _measure(
 
 
 def measurements_of(folder: Path) -> Path:
-    """The folder of the numbers that a folder's page is made from."""
+    """The folder with the results that a folder's page is made from."""
     return MEASUREMENTS if folder == FOLDER else folder
 
 
@@ -168,7 +168,7 @@ def _say(plan: list[tuple[workloads.Workload, str, list[peers.Contender]]], opti
 
 
 def suite(options: argparse.Namespace) -> None:
-    """Measures, then renders; what was measured before a failure stays."""
+    """Measures, then renders; results from before a failure are kept."""
     options.folder = options.folder or (FOLDER if options.full else QUICK_FOLDER)
     options.folder.mkdir(parents=True, exist_ok=True)
     failed = []

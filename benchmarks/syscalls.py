@@ -1,7 +1,7 @@
-"""Counts the system calls of one transfer by strace, in a process that is never timed: tracing slows it down.
+"""Counts the system calls of one transfer with strace, in a process that is never timed: tracing slows it down.
 
-strace joins a contender's process when that is about to begin its first measured transfer; a floor program, which does
-nothing else, is started under it. Used by `process.py` only.
+strace attaches to a contender's process just before its first measured transfer; a floor program, which does nothing
+else, is started under strace. Used by `process.py` only.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ _SECONDS = 20.0
 
 
 def available() -> bool:
-    """Whether strace is there."""
+    """Whether strace is installed."""
     return shutil.which("strace") is not None
 
 
 def allow() -> None:
-    """For a child's `preexec_fn`: some systems let nobody but a parent trace a process."""
+    """For a child's `preexec_fn`: some systems let only a parent trace a process."""
     ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _ANYONE, 0, 0, 0)
 
 
 def parse(table: str) -> dict[str, int]:
-    """The calls by name from what `strace -c` prints: the name ends each line, and errors may be left out."""
+    """The calls by name from the output of `strace -c`: the name ends each line, and the errors column may be empty."""
     calls = {}
     for line in table.splitlines():
         fields = line.split()
@@ -39,15 +39,15 @@ def parse(table: str) -> dict[str, int]:
 
 
 def prefix(table: Path) -> list[str]:
-    """What goes before a command whose calls are to be counted from its start."""
+    """The words before a command whose calls are counted from its start."""
     return ["strace", "-c", "-f", "-q", "-o", str(table)]
 
 
 class Counter:
-    """strace, attached to all threads of a process and to those that it starts meanwhile."""
+    """strace, attached to all threads of a process, including those that it starts later."""
 
     def __init__(self, process: int, table: Path) -> None:
-        """Returns when the counting has begun. Raises RuntimeError when this system does not allow it."""
+        """Returns when counting has started. Raises RuntimeError if this system does not allow it."""
         self.table = table
         command = ["strace", "-c", "-f", "-o", str(table), "-p", str(process)]
         self.strace = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -59,7 +59,7 @@ class Counter:
             raise RuntimeError(f"system calls cannot be counted here: {said.strip()}")
 
     def stop(self) -> dict[str, int]:
-        """Lets go of the process; the calls by name."""
+        """Detaches from the process; returns the calls by name."""
         with contextlib.suppress(ProcessLookupError):
             self.strace.send_signal(signal.SIGINT)
         self.strace.communicate(timeout=_SECONDS)

@@ -1,7 +1,7 @@
-"""Folders in /dev/shm that never outlive their run: what lies there is memory that the whole machine lacks.
+"""Folders in /dev/shm that never outlive their run: their files take the memory of the whole machine.
 
-A folder is removed when its context ends, by an exception of a signal too. What a killed run left behind is removed by
-the next run: each folder holds a lock for as long as its owner lives. Used by `servers.py` only.
+A folder is removed when its context ends, even by a signal's exception. The next run removes what a killed run left
+behind: each folder holds a lock for as long as its owner lives. Used by `servers.py` only.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ LOCK = ".owner"
 
 
 def require_tmpfs() -> None:
-    """Raises RuntimeError where /dev/shm is not memory."""
+    """Raises RuntimeError if /dev/shm is not memory."""
     mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
     if not any(where == str(SHARED) and kind == "tmpfs" for _, where, kind, *_ in mounts):
-        raise RuntimeError(f"{SHARED} is no tmpfs here, and a disk would be measured instead: use --stores discard")
+        raise RuntimeError(f"{SHARED} is not a tmpfs, so a disk would be measured instead: use --stores discard")
 
 
 def used(folder: Path) -> int:
-    """Bytes that the files below the folder take. Those that vanish meanwhile count as nothing."""
+    """Bytes that the files below the folder take. Those that vanish meanwhile count as 0."""
     total = 0
     for where, _, names in os.walk(folder):
         for name in names:
@@ -53,7 +53,7 @@ def sweep(shared: Path = SHARED) -> list[Path]:
 
 @contextlib.contextmanager
 def folder(shared: Path = SHARED) -> Iterator[Path]:
-    """A new folder, removed with all that is in it at the end."""
+    """A new folder, removed with its content at the end."""
     sweep(shared)
     made = Path(tempfile.mkdtemp(prefix=PREFIX, dir=shared))
     lock = -1

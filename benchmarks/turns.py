@@ -1,6 +1,6 @@
-"""Runs cases against one store so that contenders take turns (A B C, A B C, ...) and every slow minute falls on all.
+"""Runs cases against one store so that contenders take turns (A B C, A B C, ...) and a slow minute affects all of them.
 
-Nothing that failed or moved wrong bytes gets into the results. Used by all the commands.
+The results hold no run that failed or moved wrong bytes. Used by all the commands.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from .process import Measurement
 from .store import Store
 
 GIB = 1 << 30
-# The most that one run may leave in memory: a store that keeps what was deleted would fill the machine.
+# The most bytes that one run may leave in memory: a store that keeps deleted objects would fill the machine.
 STORE_LIMIT = 4 * GIB
 
 
 @dataclass
 class Results:
-    """What was measured so far, and who was left out because it failed."""
+    """The runs so far, and the contenders that were left out because they failed."""
 
     runs: list[dict[str, Any]] = field(default_factory=list)
     failures: list[dict[str, str]] = field(default_factory=list)
 
 
 def able(contender: Contender, store: Store, case: Case) -> bool:
-    """Whether this contender can do this on that store."""
+    """Whether this contender can run this case on that store."""
     if case.by and contender.name not in case.by:
         return False
     if case.operation not in contender.operations or (contender.is_floor and store.name != "discard"):
@@ -42,17 +42,17 @@ def able(contender: Contender, store: Store, case: Case) -> bool:
 
 
 def distrusts(contender: Contender, store: Store) -> bool:
-    """Whether this contender cannot be told to trust that store's certificate."""
+    """Whether this contender has no setting to trust that store's certificate."""
     return not contender.tls and store.ca is not None
 
 
 def plan(store: Store, cases: Sequence[Case], chosen: Sequence[Contender]) -> list[tuple[Case, Contender]]:
-    """Who does what in one turn, in this order."""
+    """The cases and contenders of one turn, in order."""
     return [(case, one) for case in cases for one in chosen if able(one, store, case)]
 
 
 def count(store: Store, cases: Sequence[Case], chosen: Sequence[Contender], pairs: int) -> int:
-    """How many processes that makes."""
+    """The number of processes in all turns."""
     return pairs * len(plan(store, cases, chosen))
 
 
@@ -62,7 +62,7 @@ def warm_memory(cases: Sequence[Case]) -> None:
 
 
 def blocks(cases: Sequence[Case]) -> Iterator[list[Case]]:
-    """Cases whose turns mix: all that write, and those that read the same objects, as they follow each other."""
+    """Cases whose turns mix: all that write, and consecutive ones that read the same objects."""
     for _, block in itertools.groupby(cases, lambda one: (one.writes, () if one.writes else one.sizes)):
         yield list(block)
 
@@ -77,9 +77,9 @@ def run(
     *,
     traced: bool = False,
 ) -> None:
-    """Block by block, in each of which all contenders at all its cases take turns.
+    """Runs block by block; within a block, all contenders take turns at all cases.
 
-    Appends to `results`, so that what was measured before a failure is kept. If `traced`, one more turn at the end
+    Appends to `results`, so that runs from before a failure are kept. If `traced`, one more turn at the end
     counts system calls, where that is possible.
     """
     for block in blocks(cases):
@@ -88,7 +88,7 @@ def run(
             process.require_memory(store, case)
             for one in chosen:
                 if case.operation in one.operations and distrusts(one, store):
-                    _leave_out(results, store, case, one, "it cannot be told which certificate authority to trust")
+                    _leave_out(results, store, case, one, "it has no setting for the certificate authority")
         if not remaining:
             continue
         first = block[0]
@@ -120,7 +120,7 @@ def run(
 
 
 def _count_calls(store: Store, case: Case, contender: Contender, seeded: str, results: Results) -> None:
-    """Gives each run of this contender at this case what one more transfer, of a process of its own, has counted."""
+    """Adds the counts of one more transfer, in a separate process, to each run of this contender at this case."""
     once = replace(case, warmups=0 if contender.is_floor else max(case.warmups, 1), repeats=1)
     try:
         calls = Measurement(contender, store, once, seeded, traced=True).run()["syscalls"]
@@ -147,7 +147,7 @@ def _labels(store: Store, case: Case, contender: Contender) -> dict[str, Any]:
 
 
 def _leave_out(results: Results, store: Store, case: Case, contender: Contender, why: str) -> None:
-    """A peer that failed once is in no table of this case: its other turns do not count either."""
+    """Leaves a peer that failed once out of this case's tables: its other turns do not count either."""
     labels = _labels(store, case, contender)
     results.runs[:] = [one for one in results.runs if any(one[name] != labels[name] for name in labels)]
     reason = why.strip().splitlines()[-1]

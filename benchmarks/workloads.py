@@ -12,18 +12,18 @@ GIB = 1024 * MIB
 
 @dataclass(frozen=True)
 class Workload:
-    """Some cases that belong together: one file of results, one or more plots.
+    """Cases that belong together: one file of results, one or more plots.
 
     Attributes:
         name: of its file, and for `--workloads`.
         title: of its section.
-        about: what a reader has to know about its settings.
+        about: what a reader of the page needs to know about its settings.
         cases: in the order they run.
         contenders: names, or groups of names.
         stores: on which it runs.
-        axis: of its plot, where its cases differ in one number; "" for bars.
+        axis: of its plot, if its cases differ in one number; "" for bars.
         shown: the number that its plot shows; "" for throughput.
-        pairs: the most turns it takes; None for as many as are asked for.
+        pairs: the most turns it takes; None for no limit.
         traced: whether its system calls are counted too.
     """
 
@@ -74,7 +74,7 @@ LIMITED_ABOUT = "From a server that gives each connection 50 MB/s, ranges of 8 M
 LARGE = ("put-write-borrowed", "get", "get-ranged")
 PAIR = ("ours", "original")
 FAST = ("ours", "original", "obstore", "s3torchconnectorclient")
-# Those that are so slow that they get smaller objects and fewer turns.
+# Slow ones, which get smaller objects and fewer turns.
 SLOW = ("boto3", "boto3-crt", "minio", "pyarrow", "s3fs")
 SLOW_BY_CHECK = ("boto3-unchecked", "boto3-crc64nvme")
 UPLOADERS = (*FAST, "original-unsigned", "ours-unchecked", "obstore-unsigned", "obstore-crc64nvme")
@@ -107,7 +107,7 @@ def _sweep(size: int, group: str, values: tuple[int, ...], field: str, unit: int
     cases = []
     for operation in operations:
         for value in values:
-            # A part size is a range size where bytes come in.
+            # For downloads, the part size is the range size.
             name = "range_size" if field == "part_size" and operation.startswith("get") else field
             label = f"{value} MiB" if unit == MIB else f"{value} in flight"
             setting: dict[str, Any] = {name: value * unit}
@@ -126,7 +126,7 @@ def _thresholds(size: int, count: int) -> tuple[Case, ...]:
 
 
 def _slow(size: int) -> tuple[Case, ...]:
-    """get() by those only that cannot do better."""
+    """get() only by those that have no faster way."""
     put, one, ranged = _large(size, "put-write-borrowed", "get", "get-ranged", repeats=1)
     return (put, replace(one, by=("ours", "minio")), ranged)
 
@@ -178,7 +178,7 @@ def _mixed(mix: tuple[tuple[int, int], ...], count: int = 0) -> tuple[Case, ...]
 
 
 def _small_writes() -> tuple[Case, ...]:
-    """Both kinds of buffer by ours; the original has no other than the user's."""
+    """Ours with both kinds of buffer; the original takes only the caller's."""
     base = Case("", 64 * MIB, group="small writes", repeats=2)
     cases = []
     for piece, value in ((512, "512 B"), (4096, "4 KiB")):
@@ -208,9 +208,9 @@ def _parts() -> tuple[Case, ...]:
 
 
 def _growing() -> tuple[Case, ...]:
-    """Each GiB of an upload is to cost the same memory, as long as its parts stay the same.
+    """An upload's memory should not depend on its size, as long as its parts keep their size.
 
-    All processes move as much, for how many buffers are ever in use at once is chance: the longer, the more.
+    All processes move the same number of bytes: the most buffers in use at once is partly chance, and grows with time.
     """
     even = tuple(
         Case("put-reserve", gib * GIB, warmups=0, repeats=50 // gib, group="memory", value=f"{gib} GiB", loaded=True)
@@ -291,7 +291,7 @@ def full() -> list[Workload]:
             "Large objects",
             about,
             (
-                # Two transfers of a fifth of a second say little of the fast ones.
+                # Two transfers of a fifth of a second are too short a sample for the fast ones.
                 *_writer(GIB, "put-reserve", by=(*UPLOADERS, *FILL_FLOORS), repeats=4),
                 *_writer(GIB, "put-write", by=PAIR, repeats=4),
                 *_writer(GIB, "put-reserve-unfilled", by=("ours",), repeats=4),

@@ -7,26 +7,26 @@ from typing import Any
 
 
 class ArrayFile(io.RawIOBase):
-    """An array as a file to read: each read() copies what it returns, as every file does."""
+    """An array as a file to read: each read() returns a copy, like that of any file."""
 
     def __init__(self, source: Any) -> None:
         self.view, self.at = memoryview(source), 0
 
     def readable(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """The new place."""
+        """Moves to an offset; returns it."""
         self.at = offset + (0, self.at, len(self.view))[whence]
         return self.at
 
     def tell(self) -> int:
-        """The place."""
+        """The current offset."""
         return self.at
 
     def readinto(self, buffer: Any) -> int:

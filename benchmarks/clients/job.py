@@ -1,4 +1,4 @@
-"""What a contender's process is told: where to go and the settings that all contenders share. Sizes are bytes."""
+"""The input of a contender's process: the store and the settings that all contenders share. Sizes are bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def object_sizes(size: int, count: int, mix: Sequence[Sequence[int]]) -> list[int]:
-    """Of each object of one transfer: `count` of `size`, or so many of each (size, count) of `mix`, evenly spread."""
+    """Sizes of the objects of one transfer: `count` of `size`, or those of `mix`, (size, count) each, evenly spread."""
     if not mix:
         return [size] * count
     places = [((number + 0.5) / many, one) for one, many in mix for number in range(many)]
@@ -47,12 +47,12 @@ class Job:
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> Job:
-        """From the harness's JSON, which holds more than this."""
+        """Reads the harness's JSON, which has more fields than this."""
         return cls(**{field.name: values[field.name] for field in fields(cls)})
 
     @property
     def access_key(self) -> str | None:
-        """Keys come by the environment: a command line is public on its machine."""
+        """The access key, from the environment: a command line is public on its machine."""
         return os.environ.get("AWS_ACCESS_KEY_ID")
 
     @property
@@ -62,7 +62,7 @@ class Job:
 
     @property
     def session_token(self) -> str | None:
-        """As above; None for keys that need none."""
+        """As above; None for keys without a token."""
         return os.environ.get("AWS_SESSION_TOKEN")
 
     @property
@@ -77,7 +77,7 @@ class Job:
 
     @property
     def sizes(self) -> list[int]:
-        """Of each object of one transfer."""
+        """Sizes of the objects of one transfer."""
         return object_sizes(self.size, self.count, self.mix)
 
     def keys(self, base: str) -> list[str]:

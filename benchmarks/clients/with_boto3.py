@@ -1,6 +1,6 @@
 """boto3: what most programs use. It sends a CRC32 with each part and signs the payload over plain HTTP, by default.
 
-Transfers in parallel are s3transfer's, which wants a file: the array is wrapped in one for reading, and downloads are
+Parallel transfers are s3transfer's, which needs a file: the array is wrapped in one for reading, and downloads are
 written into one in memory.
 """
 
@@ -62,12 +62,12 @@ class Client:
         return file.getbuffer()
 
     def get_many(self, keys: Sequence[str]) -> list[bytes]:
-        """From threads."""
+        """Runs in threads."""
         with ThreadPoolExecutor(self.job.in_flight) as threads:
             return list(threads.map(self.get, keys))
 
     def put_many(self, items: Sequence[tuple[str, bytes]]) -> None:
-        """From threads."""
+        """Runs in threads."""
         with ThreadPoolExecutor(self.job.in_flight) as threads:
             for _ in threads.map(lambda item: self._put(*item), items):
                 pass
@@ -77,5 +77,5 @@ class Client:
 
 
 def source_file() -> str:
-    """Where the library that was measured lies."""
+    """The file that the measured library was imported from."""
     return str(boto3.__file__)

@@ -1,8 +1,8 @@
 """boto3's transfers by the AWS CRT, which splits, signs, checks and sends in C threads of its own.
 
 What `preferred_transfer_client="crt"` chooses is s3transfer's CRTTransferManager. boto3 builds it for AWS over TLS
-only, so here it is built by hand, as the AWS command line does, for an endpoint and an authority of one's own. How much
-is in flight follows from a target throughput. It sends a CRC32 with each part.
+only, so here it is built by hand, as the AWS command line does, for a private endpoint and authority. The number of
+requests in flight follows from a target throughput. It sends a CRC32 with each part.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .array_file import ArrayFile
 from .job import Job
 
 DISTRIBUTIONS = ("boto3", "awscrt", "s3transfer", "numpy")
-TARGET = 12_500_000_000  # bytes/s, beyond what this machine moves, so that it does not hold itself back
+TARGET = 12_500_000_000  # bytes/s, more than this machine moves, so that it is no limit
 
 
 class Client:
@@ -60,7 +60,7 @@ class Client:
     get_ranged = get
 
     def get_many(self, keys: Sequence[str]) -> list[Any]:
-        """All at a time: the CRT queues them itself."""
+        """Starts all at once: the CRT queues them itself."""
         files = [io.BytesIO() for _ in keys]
         found = [self.transfers.download(self.job.bucket, key, file) for key, file in zip(keys, files, strict=True)]
         for future in found:
@@ -74,5 +74,5 @@ class Client:
 
 
 def source_file() -> str:
-    """Where the library that was measured lies."""
+    """The file that the measured library was imported from."""
     return str(boto3.__file__)

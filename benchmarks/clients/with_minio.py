@@ -49,7 +49,7 @@ class Client:
             answer.release_conn()
 
     def get_many(self, keys: Sequence[str]) -> list[bytes]:
-        """From threads."""
+        """Runs in threads."""
         with ThreadPoolExecutor(self.job.in_flight) as threads:
             return list(threads.map(self.get, keys))
 
@@ -58,12 +58,12 @@ class Client:
         self.client.put_object(bucket_name=self.job.bucket, object_name=key, data=ArrayFile(data), length=len(data))
 
     def put_many(self, items: Sequence[tuple[str, bytes]]) -> None:
-        """From threads."""
+        """Runs in threads."""
         with ThreadPoolExecutor(self.job.in_flight) as threads:
             for _ in threads.map(self._put, items):
                 pass
 
 
 def source_file() -> str:
-    """Where the library that was measured lies."""
+    """The file that the measured library was imported from."""
     return str(minio.__file__)

@@ -1,7 +1,7 @@
-"""obstore: object_store of the Rust world. It signs the SHA-256 of each payload by default.
+"""obstore: Python bindings of the Rust crate object_store. It signs the SHA-256 of each payload by default.
 
-It has no call that downloads one object in parallel: get_ranges() joins ranges that touch into one request, whatever
-it is told. So ranges are fetched by get_range() from threads, and stay in one buffer for each.
+It has no call that downloads one object in parallel: get_ranges() always joins adjacent ranges into one
+request. So ranges are fetched by get_range() from threads, and stay in one buffer for each.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Client:
         obstore.put(self.store, key, source, chunk_size=self.job.part_size, max_concurrency=self.job.in_flight)
 
     def get(self, key: str) -> Any:
-        """get(), whose bytes come as one buffer."""
+        """get(), which returns one buffer."""
         return obstore.get(self.store, key).bytes()
 
     def get_ranged(self, key: str) -> Any:
@@ -67,7 +67,7 @@ class Client:
 
 
 class Pieces:
-    """What get_range() returned, one buffer for each range: joined only when it is checked."""
+    """The results of get_range(), one buffer for each range: joined only to be checked."""
 
     def __init__(self, pieces: Sequence[Any]) -> None:
         self.pieces = pieces
@@ -81,5 +81,5 @@ class Pieces:
 
 
 def source_file() -> str:
-    """Where the library that was measured lies."""
+    """The file that the measured library was imported from."""
     return str(obstore.__file__)

@@ -1,7 +1,7 @@
 """pyarrow: the AWS SDK for C++ behind Arrow's file systems. Uploads in the background, in parts of 10 MiB.
 
-That size cannot be set; how many are in flight is its own pool of I/O threads, which is set to the common number. Each
-part comes with a CRC64NVME behind it, in chunks. Reads are one request for each read() call.
+That size cannot be set; the requests in flight are its pool of I/O threads, which is set to the common number. Each
+part is sent in chunks with a CRC64NVME in the trailer. Reads are one request for each read() call.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Client:
             return file.read_buffer()
 
     def get_ranged(self, key: str) -> Any:
-        """read_at() from threads, put together in one array."""
+        """read_at() from threads, joined in one array."""
         import numpy as np
 
         whole = np.empty(self.job.size, np.uint8)
@@ -69,7 +69,7 @@ class Client:
         return whole
 
     def get_many(self, keys: Sequence[str]) -> list[Any]:
-        """From threads."""
+        """Runs in threads."""
         with ThreadPoolExecutor(self.job.in_flight) as threads:
             return list(threads.map(self.get, keys))
 
@@ -78,12 +78,12 @@ class Client:
             stream.write(item[1])
 
     def put_many(self, items: Sequence[tuple[str, bytes]]) -> None:
-        """From threads."""
+        """Runs in threads."""
         with ThreadPoolExecutor(self.job.in_flight) as threads:
             for _ in threads.map(self._put, items):
                 pass
 
 
 def source_file() -> str:
-    """Where the library that was measured lies."""
+    """The file that the measured library was imported from."""
     return str(pyarrow.__file__)

@@ -1,4 +1,4 @@
-"""This library and the original, alike: the names that both have, and never a look at which one it is."""
+"""This library and the original: it uses only names that both have, and never checks which one it is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import s3dlio
 from .job import Job
 
 DISTRIBUTIONS = ("s3dlio", "numpy")
-# What one write() is given: several parts, as an array of an application would be.
+# Bytes of one write(): several parts, like an array of an application.
 WRITE_PIECE = 64 << 20
 
 
@@ -35,7 +35,7 @@ class Client:
         )
 
     def load(self) -> None:
-        """Stores a small object, for which all of the library's code is loaded."""
+        """Stores a small object, which loads all of the library's code."""
         s3dlio.put_bytes(self._uri("loaded/size-1"), b"1")
 
     def put_reserve(self, key: str, source: Any, *, fill: bool = True) -> None:
@@ -65,15 +65,15 @@ class Client:
         writer.close()
 
     def put_write_borrowed(self, key: str, source: Any) -> None:
-        """The same, told not to copy."""
+        """The same without a copy."""
         self.put_write(key, source, copy=False)
 
     def put_write_copied(self, key: str, source: Any) -> None:
-        """The same, told to copy."""
+        """The same with a copy."""
         self.put_write(key, source, copy=True)
 
     def put_again(self, key: str, source: Any) -> None:
-        """Gives the same memory to write() again and again, not to be copied: an object of any size in flat memory."""
+        """Gives the same memory to write() repeatedly, without a copy: an object of any size in constant memory."""
         writer = self._writer(key)
         for offset in range(0, self.job.size, self.job.part_size):
             start = offset % (source.size - self.job.part_size)
@@ -88,7 +88,7 @@ class Client:
         writer.close()
 
     def put_buffered_writes(self, key: str, source: Any) -> None:
-        """The same, with a buffer of one part from the standard library before the writer."""
+        """The same through an io.BufferedWriter of one part in front of the writer."""
         writer = self._writer(key)
         buffered = io.BufferedWriter(_Raw(writer), self.job.part_size)
         self._write_pieces(buffered, source)
@@ -101,12 +101,12 @@ class Client:
             write(data[offset : offset + piece])
 
     def get_into(self, key: str, target: Any) -> Any:
-        """Into memory of the caller; in ranges, as the environment says."""
+        """Fetches into the caller's memory; the environment sets the ranges."""
         s3dlio.get_into(self._uri(key), target)
         return target
 
     def get(self, key: str) -> Any:
-        """One object; whether in ranges is said by the environment."""
+        """Fetches one object; the environment says whether in ranges."""
         return s3dlio.get(self._uri(key))
 
     get_ranged = get
@@ -117,7 +117,7 @@ class Client:
         return [found[self._uri(key)] for key in keys]
 
     def put_many(self, items: Sequence[tuple[str, Any]]) -> None:
-        """By put_many() where the library has it, else by put_bytes() from threads."""
+        """Uses put_many() if the library has it, else put_bytes() from threads."""
         pairs = [(self._uri(key), data) for key, data in items]
         if hasattr(s3dlio, "put_many"):
             s3dlio.put_many(pairs, max_in_flight=self.job.in_flight)
@@ -128,7 +128,7 @@ class Client:
 
 
 class _Raw(io.RawIOBase):
-    """What io.BufferedWriter writes to; its buffer is copied, as it is filled anew at once."""
+    """The raw file of an io.BufferedWriter; its buffer is copied, because it is refilled immediately."""
 
     def __init__(self, writer: Any) -> None:
         self._writer = writer
@@ -142,6 +142,6 @@ class _Raw(io.RawIOBase):
 
 
 def source_file() -> str:
-    """Where the library that was measured lies."""
+    """The file that the measured library was imported from."""
     file: str = s3dlio.__file__
     return file

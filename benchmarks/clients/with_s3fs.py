@@ -1,4 +1,4 @@
-"""s3fs: fsspec's file system over aiobotocore. Many requests at a time, on one thread with an event loop.
+"""s3fs: fsspec's file system over aiobotocore. Many concurrent requests, on one thread with an event loop.
 
 By default it sends a CRC32 with each part and signs the payload over plain HTTP, as boto3 does.
 """
@@ -34,11 +34,11 @@ class Client:
         return f"{self.job.bucket}/{key}"
 
     def put_write_borrowed(self, key: str, source: Any) -> None:
-        """pipe_file() of the whole array, which it wants as `bytes`: one copy."""
+        """pipe_file() of the whole array, which must be `bytes`: one copy."""
         self.files.pipe_file(self._path(key), bytes(source), chunksize=self.job.part_size)
 
     def get(self, key: str) -> bytes:
-        """cat_file(); a large object comes in parallel chunks even so."""
+        """cat_file(), which fetches a large object in parallel chunks anyway."""
         data: bytes = self.files.cat_file(self._path(key))
         return data
 
@@ -59,5 +59,5 @@ class Client:
 
 
 def source_file() -> str:
-    """Where the library that was measured lies."""
+    """The file that the measured library was imported from."""
     return str(s3fs.__file__)

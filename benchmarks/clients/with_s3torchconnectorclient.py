@@ -1,6 +1,6 @@
 """s3torchconnectorclient: the AWS CRT's client, which splits transfers itself and always works in parallel.
 
-Its part size is also its range size, and how much is in flight follows from a target throughput: there is no other
+Its part size is also its range size, and the requests in flight follow from a target throughput: there is no other
 setting. It sends no checksum and does not sign the payload. Its stream is copied into one array, as its own readers do.
 """
 
@@ -15,7 +15,7 @@ from s3torchconnectorclient import _mountpoint_s3_client as connector
 from .job import Job
 
 DISTRIBUTIONS = ("s3torchconnectorclient", "numpy")
-TARGET_GBPS = 100.0  # beyond what this machine moves, so that it does not hold itself back
+TARGET_GBPS = 100.0  # more than this machine moves, so that it is no limit
 
 
 class Client:
@@ -40,7 +40,7 @@ class Client:
         stream.close()
 
     def get_ranged(self, key: str) -> Any:
-        """The stream of one object, put together in one array."""
+        """The stream of one object, joined in one array."""
         import numpy as np
 
         whole = np.empty(self.job.size, np.uint8)
@@ -55,7 +55,7 @@ class Client:
         return b"".join(self.client.get_object(self.job.bucket, key))
 
     def get_many(self, keys: Sequence[str]) -> list[bytes]:
-        """From threads."""
+        """Runs in threads."""
         with ThreadPoolExecutor(self.job.in_flight) as threads:
             return list(threads.map(self.get, keys))
 
@@ -65,12 +65,12 @@ class Client:
         stream.close()
 
     def put_many(self, items: Sequence[tuple[str, bytes]]) -> None:
-        """From threads."""
+        """Runs in threads."""
         with ThreadPoolExecutor(self.job.in_flight) as threads:
             for _ in threads.map(self._put, items):
                 pass
 
 
 def source_file() -> str:
-    """Where the library that was measured lies."""
+    """The file that the measured library was imported from."""
     return str(connector.__file__)

@@ -13,7 +13,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { KEPT_OBJECTS = 1024 }; /* the oldest is forgotten beyond that */
+enum { KEPT_OBJECTS = 1024 }; /* beyond that the oldest is removed */
 
 struct upload {
     struct upload *next;

@@ -1,7 +1,7 @@
 /* CRC64NVME: polynomial 0xad93d23594c93659, reflected, initial value and final xor all ones.
  *
- * Sixteen 128-bit lanes are folded over 256 bytes at a time, four in one register where there are such registers. In the reflected domain a product of two 64-bit factors comes
- * out shifted by one bit, so a lane moves by n bits with the constants x^(n+63) and x^(n-1) modulo the polynomial.
+ * Sixteen 128-bit lanes are folded over 256 bytes at a time, four in one register where the processor has such
+ * registers. In the reflected domain a product of two 64-bit factors is shifted by one bit, so a lane moves by n bits with the constants x^(n+63) and x^(n-1) modulo the polynomial.
  * The 16 bytes that remain, and the tail, go through a table. */
 #include "crc64nvme.h"
 
@@ -17,7 +17,7 @@ enum { LANES = 16, LANE = 16, BLOCK = LANES * LANE };
 
 static uint64_t table[256];
 static uint64_t fold_block[2], fold_lane[2];
-/* Elsewhere than on x86-64 the table does it all, and the floor with a CRC is no floor. */
+/* Except on x86-64, the table does all the work, and the floor with a CRC is not a floor. */
 static bool can_multiply, can_multiply_wide;
 
 /* x^exponent modulo the polynomial, reflected: bit 63 is the coefficient of x^0. */

@@ -1,4 +1,4 @@
-/* The shared part of the floor programs; floor.h tells what each function is for. */
+/* The shared part of the floor programs; floor.h describes each function. */
 #define _GNU_SOURCE
 #include "floor.h"
 
@@ -177,7 +177,7 @@ void measure(const struct options *options, void (*prepare)(void), void (*transf
     double base = resident("VmRSS"), total = 0, gib = (double)moved * options->repeats / (1 << 30);
     FILE *references = fopen("/proc/self/clear_refs", "w");
     if (references) {
-        fputs("5", references); /* starts VmHWM again from here */
+        fputs("5", references); /* resets VmHWM */
         fclose(references);
     }
     struct rusage before, after;

@@ -1,6 +1,6 @@
-/* The floor of downloads: threads that ask for ranges of one object and receive them where they belong. --memory tells
- * where that is: `fresh` 4 KiB pages or fresh `huge` pages, mapped anew for each transfer, `warm` memory that earlier
- * transfers have used, or nowhere (`discard`: the kernel drops the bytes), which is what the network itself costs. */
+/* The floor of downloads: threads that request ranges of one object and receive them at their destination. --memory
+ * sets what that is: `fresh` 4 KiB pages or fresh `huge` pages, mapped for each transfer, `warm` memory that earlier
+ * transfers have used, or none (`discard`: the kernel drops the bytes), which shows the cost of the network itself. */
 #define _GNU_SOURCE
 #include "floor.h"
 
@@ -43,7 +43,7 @@ static void get_range(int fd, uint64_t number)
     read_response(fd, &response);
     errno = 0;
     if (response.status != 206 || response.length != length || response.beside > length)
-        fail("the answer is not the range that was asked for");
+        fail("the response is not the requested range");
     if (!discards)
         memcpy(target + offset, response.body, response.beside);
     receive(fd, offset + response.beside, length - response.beside);

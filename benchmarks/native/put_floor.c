@@ -1,5 +1,5 @@
 /* The floor of uploads: threads that send parts from memory that has been touched, one gathered sendmsg for head and
- * body, and wait for each answer. With --crc each part's CRC64NVME is computed first and sent with it. With --fill each
+ * body, and wait for each response. With --crc each part's CRC64NVME is computed first and sent with it. With --fill each
  * thread copies a part into memory of its own before that, as a caller fills what it has reserved. The parts go to an
  * upload id that the discard server has given; the object is completed within the measured time. */
 #define _GNU_SOURCE
@@ -14,8 +14,8 @@
 
 #define OBJECT "/benchmarks/put-floor"
 
-/* What contender.py fills from is as long as this and one part, read again and again: a longer source would cost more
- * where that one stays in the processor's caches. */
+/* contender.py fills from a source of this length and one part, and reads it repeatedly: a longer source would cost
+ * more, because that one stays in the processor's caches. */
 enum { FILL_PERIOD = 16385 * 4096 };
 
 static struct options options;
@@ -25,7 +25,7 @@ static int sockets[FLOOR_THREADS];
 static atomic_ullong next_part;
 static char upload_id[64];
 
-/* A request with a short answer; the answer's body is left in `response->body`. */
+/* A request with a short response, whose body is left in `response->body`. */
 static void ask(int fd, struct response *response, const char *method, const char *target)
 {
     char head[512];
@@ -33,12 +33,12 @@ static void ask(int fd, struct response *response, const char *method, const cha
     send_all(fd, head, length, NULL, 0);
     read_response(fd, response);
     if (response->beside < response->length)
-        fail("an answer came in pieces");
+        fail("a response came in pieces");
     ((char *)response->body)[response->length] = 0;
 }
 
-/* Where a part is sent from. What was filled begins with the part's number, which the source has nowhere: so whoever
- * receives it can tell that it does not come from there. */
+/* Where a part is sent from. What was filled begins with the part's number, which occurs nowhere in the source: so a
+ * receiver can tell them apart. */
 static const unsigned char *memory_of(uint64_t number, uint64_t length, intptr_t thread)
 {
     uint64_t offset = number * options.part_size;

@@ -35,7 +35,7 @@ struct connection {
     size_t filled, consumed;
     uint64_t body_left;    /* of the body, or of a chunk with the line end behind it */
     size_t head_length;
-    bool in_trailers;      /* the last chunk has come */
+    bool in_trailers;      /* the last chunk has arrived */
     char response[RESPONSE_LIMIT];
     size_t response_length, response_sent;
     uint64_t file_offset, file_left;

@@ -44,7 +44,7 @@ static void send_request(struct connection *c)
     send_all(c->fd, head, length, body, options.put ? options.size : 0);
 }
 
-/* True when the answer is there in full. */
+/* True when the response is complete. */
 static bool take(struct connection *c)
 {
     void *place = c->in_body ? (void *)(memory + c->object * options.size + c->filled) : c->response.head + c->filled;
@@ -60,7 +60,7 @@ static bool take(struct connection *c)
             return false;
         if (c->response.length != (options.put ? 0 : options.size) || c->response.beside > c->response.length) {
             errno = 0;
-            fail("the answer is not the object that was asked for");
+            fail("the response is not the requested object");
         }
         memcpy(memory + c->object * options.size, c->response.body, c->response.beside);
         c->in_body = true;

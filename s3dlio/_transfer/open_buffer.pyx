@@ -2,9 +2,9 @@
 """The open buffer of a writer: pooled memory into which small and waiting bytes are copied, one after the other.
 
 A small write is one call of `put`. It keeps the GIL from its first step to its last, so no other thread, signal handler
-or fork sees it half done. It works only while it is armed, which is after a call that left nothing to do but plain copies;
-everything else takes the writer's slow path. The bytes that `put` took join the open part when the next call on the
-slow path settles them. Callers are `intake` and `writer`.
+or fork sees it half done. It works only while it is armed, as it is after a call that left nothing to do but plain
+copies; everything else takes the writer's slow path. The bytes that `put` took join the open part when the next call on
+the slow path settles them. Callers are `intake` and `writer`.
 """
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
