@@ -157,10 +157,10 @@ class Connections:
         self._settings = settings
         self._profile_bundle = profile_bundle
         load_proxies()
-        self._start_afresh()
+        self._reset_after_fork()
         _living.add(self)
 
-    def _start_afresh(self) -> None:
+    def _reset_after_fork(self) -> None:
         self._lock = threading.Lock()
         self._managers: dict[tuple[str, str | None], Any] = {}
         self._proxies: dict[Origin, str | None] = {}
@@ -538,7 +538,7 @@ class _HTTPPool(urllib3.HTTPConnectionPool):
         super().__init__(*arguments, **options)
         _living.add(self)
 
-    def _start_afresh(self) -> None:
+    def _reset_after_fork(self) -> None:
         """Lets the parent's idle connections go.
 
         An open descriptor here would keep the connection open after the parent has closed it.
@@ -561,7 +561,7 @@ _living: weakref.WeakSet[Connections | _HTTPPool] = weakref.WeakSet()
 
 def _after_fork_in_child() -> None:
     for one in list(_living):
-        one._start_afresh()
+        one._reset_after_fork()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,6 +1,6 @@
-"""One attempt of a request, or of a series of small ones: target, signature, lease, exchange, and what came of it.
+"""Makes one attempt at a request, or at a series of small ones: target, signature, lease, exchange, result.
 
-It never retries: `service` decides what comes after a failure. It knows no S3 operation by name.
+It never retries: `service` decides what follows a failure. It knows no S3 operation by name.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ class Attempts:
         self._state = state
         self._endpoint: Endpoint | None = None
         self._is_aws = False
-        self.start_afresh()
+        self.reset_after_fork()
 
-    def start_afresh(self) -> None:
+    def reset_after_fork(self) -> None:
         """Also in a forked child: a thread of the parent may have held any of these locks."""
         self._pace = Pace(self.settings.policy.hedge)
         self._lock = threading.Lock()
@@ -86,16 +86,16 @@ class Attempts:
         return Endpoint.from_url(url, shared.addressing_style)
 
     def _endpoint_for(self, region: str) -> Endpoint:
-        """Where a request goes that is signed for `region`; a store that was named by its URL is never left."""
+        """The endpoint for requests that are signed for `region`; always the given one, if the user gave a URL."""
         endpoint = self.endpoint
         return self._amazon(region) if self._is_aws and region != self._credentials.region else endpoint
 
     def _sign_with(self, bucket: str | None, scope: CancelScope, within: float | None) -> SignedWith:
-        """What an attempt that begins now is signed with; credentials are taken anew so that a refresh takes effect.
+        """What to sign the next attempt with. Credentials are looked up each time, so that a refresh takes effect.
 
         Raises:
             CredentialsError: there are none.
-            TimeoutError: they did not come in time.
+            TimeoutError: they were not found in time.
             Cancelled: `scope` was raised meanwhile.
         """
         credentials = self._credentials.frozen(scope.check, within)
@@ -103,7 +103,7 @@ class Attempts:
         return SignedWith(region, credentials, self._state.clock_offset)
 
     def attempt(self, call: Call, scope: CancelScope) -> Result:
-        """One attempt; where the server had closed a pooled connection, the same attempt uses a fresh one."""
+        """One attempt. If the server had closed the pooled connection, the request is sent again over a new one."""
         try:
             signed = self._sign_with(call.request.bucket, scope, call.left)
         except TransportError as error:
@@ -122,23 +122,23 @@ class Attempts:
                     result = self._exchange(call, target, lease, scope)
                     if fresh or not isinstance(result, Failed) or not result.stale_connection:
                         return result
-                    # The peer may have taken the request before it closed the connection, or fell out of step.
+                    # The peer may have processed the request before it closed the connection or fell out of step.
                     call.uncertain += result.request_sent
         except TransportError as error:
             return Failed(_connect_failure(error), error)
-        except http.BadResponse as error:  # the native loop took it for a response head
+        except http.BadResponse as error:  # the native loop accepted it as a response head
             return Failed(retry.Failure.GARBAGE, error, sent=True)
         raise AssertionError("a fresh connection is never stale")
 
     def begin(self, call: Call, target: Target, lease: Lease, *, aside: bool = False) -> Attempt:
-        """An attempt that has not begun. The response to a GetObject pauses at its head, which is judged first."""
+        """An attempt that has not begun. A GetObject pauses at the head of its response, which is judged first."""
         request, timeouts = call.request, self.settings.timeouts
         exchange = Exchange(
             lease.sock,
             write_heads([request], [target], lease, self._signer, call.signed)[0],
             request.body,
             reused=lease.reused,
-            previous_head=lease.previous_head if self._state.names_answers else None,
+            previous_head=lease.previous_head if self._state.request_ids_differ else None,
             no_body=request.method == "HEAD",
             pause_at_head=request.asked is not None,
             send_timeout=timeouts.send,
@@ -148,7 +148,7 @@ class Attempts:
         return Attempt(exchange, request, aside=aside)
 
     def _exchange(self, call: Call, target: Target, lease: Lease, scope: CancelScope) -> Result:
-        """One exchange over `lease`, or the race of two where it lags, and the result of it."""
+        """One exchange over `lease`, or a race of two if it lags; returns the result."""
         attempt = self.begin(call, target, lease)
         exchange = attempt.exchange
         started = time.monotonic()
@@ -174,7 +174,7 @@ class Attempts:
         return result
 
     def _record(self, attempt: Attempt, first_byte: float, seconds: float) -> None:
-        """Remembers how long it took: up to its end where it moved a known amount, else up to its head."""
+        """Records how long it took: up to its end if its size was known before, else up to its head."""
         exchange, request = attempt.exchange, attempt.request
         if exchange.outcome != Outcome.COMPLETE or not 200 <= exchange.status < 300:
             return
@@ -198,7 +198,7 @@ class Attempts:
             if outcome == Outcome.COMPLETE and exchange.reusable:
                 lease.keep(exchange.head_bytes)
             lease.ended = True
-            self._state.heard(exchange.head_bytes, fresh=not lease.reused)
+            self._state.note_request_id(exchange.head_bytes, fresh=not lease.reused)
         except http.BadResponse as error:
             return Failed(retry.Failure.GARBAGE, error, sent=exchange.request_sent)
         except OSError as error:
@@ -222,12 +222,12 @@ class Attempts:
 
         Args:
             requests: of one method and bucket, with the same header names.
-            room: gives memory for bodies, from their length and the number of those that may follow.
-            expected: bytes that the first body is thought to have; 0 where nobody knows.
+            room: provides memory for bodies; see `series.Room`.
+            expected: expected length of the first body; 0 if unknown.
 
         Returns:
-            The answers of the first requests, and what came of the one after them: an answer whose body was collected
-            aside, a failure for `call` to go on from, or None where it was not sent.
+            The responses of the first requests, and the result of the next one: a response whose body is in memory of
+            its own, a failure for `call` to continue from, or None if it was not sent.
 
         Raises:
             Cancelled: `scope` was raised.
@@ -254,14 +254,14 @@ class Attempts:
         first, deadline = requests[0], self.settings.policy.deadline
         endpoint = self._endpoint_for(signed.region)
         targets = endpoint.targets(first.bucket, [request.key for request in requests])
-        # An object that arrives late could replace a later one's, so that only what is read is asked for twice.
+        # Only reads are sent twice: a PUT that arrives late could replace a newer object.
         patience = self._pace.patience(first.operation, expected) if first.method == "GET" else None
         try:
             left = None if deadline is None else max(0.0, began + deadline - time.monotonic())
             with self._connections.lease(targets[0].origin, check=scope.check, within=left) as lease:
                 written = write_heads(requests, targets, lease, self._signer, signed)
                 series = Series(
-                    lease, written, requests, room, expected, self.settings.timeouts, self._state.names_answers
+                    lease, written, requests, room, expected, self.settings.timeouts, self._state.request_ids_differ
                 )
                 started = time.monotonic()
                 limits: list[Limit] = []
@@ -273,7 +273,7 @@ class Attempts:
                 series.run(scope, limits)
                 done = series.responses
                 if done:
-                    self._state.heard(series.exchange.responses[-1][1], fresh=False)
+                    self._state.note_request_id(series.exchange.responses[-1][1], fresh=False)
                     self._record_series(requests, done, time.monotonic() - started)
                 return done, self._after_series(requests, series, lease, scope)
         except TransportError as error:
@@ -286,10 +286,10 @@ class Attempts:
     def _after_series(
         self, requests: Sequence[Request], series: Series, lease: Lease, scope: CancelScope
     ) -> Result | None:
-        """What came of the request after those that were answered; the connection is kept if it is clean."""
+        """The result of the request after the completed ones. The connection is kept if it is clean."""
         exchange = series.exchange
         if series.cut:
-            failed = Failed(retry.Failure.TIMEOUT, TimeoutError("no answer came in time"), sent=True)
+            failed = Failed(retry.Failure.TIMEOUT, TimeoutError("no response came in time"), sent=True)
             deadline, failed.took = self.settings.policy.deadline, series.took
             failed.unseen = deadline is None or series.took < deadline
             return failed
@@ -306,7 +306,7 @@ class Attempts:
 
 
 def _failed_before(error: TransportError, began: float) -> Failed:
-    """A series for which there were no credentials or no connection."""
+    """The result of a series that got no credentials or no connection."""
     failed = Failed(_connect_failure(error), error)
     failed.took = time.monotonic() - began
     return failed
@@ -323,10 +323,10 @@ def _connect_failure(error: TransportError) -> retry.Failure:
 
 
 def _is_stale(exchange: Exchange) -> bool:
-    """Whether it failed for what its connection had served before.
+    """Whether it failed because of the connection's history.
 
-    The peer closed it without a byte of answer, as one does that had timed out idle; or what came answers nothing that
-    was asked now.
+    The peer closed it without sending a byte, as it does after an idle timeout, or sent something that does not belong
+    to this request.
     """
     if exchange.outcome in (Outcome.CLOSED_BEFORE_RESPONSE, Outcome.OUT_OF_STEP):
         return True

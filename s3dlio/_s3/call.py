@@ -1,6 +1,6 @@
-"""One request on its way through its attempts: how many there were, and how much time is left.
+"""One request and its attempts: how many were made, and how much time is left.
 
-A record with a clock. `service` makes it; `attempts`, `race` and `running` read it.
+A record with a clock. `service` creates it; `attempts`, `race` and `running` read it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class Call:
     Attributes:
         attempt: the number of the current attempt.
         uncertain: how many attempts may have taken effect.
-        taken: what the last retry took from the quota.
+        taken: tokens that the last retry took from the quota.
         corrected: when region, clock or credentials were corrected, by kind.
-        signed: what the current attempt is signed with.
+        signed: what the current attempt was signed with.
     """
 
     def __init__(self, request: Request, policy: RetryPolicy) -> None:
@@ -36,7 +36,7 @@ class Call:
         self._started = time.monotonic()
 
     def took_before(self, failed: Failed) -> None:
-        """Counts an attempt that was made as one of a series."""
+        """Counts an attempt that was made in a series."""
         self._started -= failed.took
         if failed.unseen:  # else it is counted as the first attempt
             self.uncertain += failed.may_have_taken_effect

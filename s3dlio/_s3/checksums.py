@@ -134,7 +134,7 @@ class Algorithm:
             raise ValueError(f"{text!r} is not a {self.s3_name} value: expected base64 of {self.bits // 8} bytes")
         return int.from_bytes(raw, "big")
 
-    def told(self, text: str | None) -> str | None:
+    def reported(self, text: str | None) -> str | None:
         """The value, composite or not, in a header or element; None where it is absent, empty or unreadable.
 
         Fields that were sent twice arrive joined by a comma: equal values count as one, different ones as none.
@@ -174,5 +174,5 @@ ALGORITHMS: dict[str, Algorithm] = {
 }  # fmt: skip
 # An upload that another tool began may have been created with SHA1; ours never are.
 FOUND = {**ALGORITHMS, "sha1": _algorithm("SHA1", 160, composite=True)}
-# Offered one after the other to a store that does not support an algorithm. SHA256 is too slow to be chosen unasked.
+# Tried in this order at a store that does not support an algorithm. SHA256 is too slow to be chosen by default.
 LADDER = tuple(name for name, algorithm in ALGORITHMS.items() if not algorithm.composite)

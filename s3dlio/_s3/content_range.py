@@ -10,7 +10,7 @@ import re
 
 # RFC 9110, section 14.4; 19 digits hold every 64-bit length and keep int() cheap on hostile input.
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)", re.IGNORECASE)
-# Of a 416: how long the object is that the range lies beyond.
+# In a 416: the size of the object.
 _UNSATISFIED = re.compile(r"bytes \*/([0-9]{1,19})", re.IGNORECASE)
 
 
@@ -18,7 +18,7 @@ def parse_content_range(text: str) -> tuple[int, int, int | None]:
     """First and last byte position, both inclusive, and the object's size (None where the store wrote ``*``).
 
     Raises:
-        ValueError: `text` is no ``bytes first-last/total``, or its numbers contradict each other.
+        ValueError: `text` is not ``bytes first-last/total``, or its numbers contradict each other.
 
     Source: RFC 9110, section 14.4
     """

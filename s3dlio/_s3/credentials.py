@@ -119,10 +119,10 @@ class CredentialSource:
     def __init__(self, settings: ClientSettings) -> None:
         self._settings = settings
         self._given: Credentials | None = None
-        self._start_afresh()
+        self._reset_after_fork()
         _living.add(self)
 
-    def _start_afresh(self) -> None:
+    def _reset_after_fork(self) -> None:
         self._lock = threading.Lock()
         self._session: Any = None
         self._reads_profile: bool | None = None
@@ -436,7 +436,7 @@ _living: weakref.WeakSet[CredentialSource] = weakref.WeakSet()
 def _after_fork_in_child() -> None:
     """A thread of the parent may have held the lock, ours or botocore's, in the middle of a refresh."""
     for source in list(_living):
-        source._start_afresh()
+        source._reset_after_fork()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

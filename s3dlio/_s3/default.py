@@ -26,7 +26,7 @@ _default: tuple[tuple[object, ...], Service] | None = None
 
 
 def service_of(client: ClientLike | None) -> Service:
-    """The client's service, or the default one, which is made anew when the environment names another store."""
+    """The client's service, or the default one, which is replaced when the environment names another store."""
     service = _default_service() if client is None else getattr(client, "service", None)
     if not isinstance(service, Service):
         raise TypeError(f"client={client!r} is not a Client; give one, or None for the default one")

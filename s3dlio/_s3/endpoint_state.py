@@ -1,6 +1,6 @@
-"""What the requests of one client share and learn from answers: retry quota, the store's clock, buckets' regions.
+"""What the requests of one client share and learn from responses: retry quota, the store's clock, buckets' regions.
 
-It sends nothing; `service` asks it after a failed attempt and before the next. Any thread may call it.
+It sends nothing; `service` calls it after a failed attempt and before the next. Any thread may call it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ log = logging.getLogger("s3dlio")
 # What a retry takes from the quota (as in the AWS SDKs' standard mode).
 RETRY_COST = 5
 TIMEOUT_COST = 10
-# S3 refuses signatures that are further from its clock than 15 minutes; a smaller difference is no reason.
+# S3 refuses signatures that are further from its clock than 15 minutes; a smaller difference is not the cause.
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html (RequestTimeTooSkewed)
 TOLERATED_SKEW = 600.0
 
@@ -38,7 +38,7 @@ class RetryQuota:
         self._left = policy.quota
 
     def take(self, failure: retry.Failure | None) -> int:
-        """What a retry after `failure` has taken; 0 where nothing is left for it."""
+        """Takes the tokens for a retry after `failure`, and returns their number; 0 if too few are left."""
         cost = TIMEOUT_COST if failure is retry.Failure.TIMEOUT else RETRY_COST
         with self._lock:
             if cost > self._left:
@@ -47,12 +47,12 @@ class RetryQuota:
             return cost
 
     def give_back(self, taken: int) -> None:
-        """After a success: what its last retry took, or one token where there was none."""
+        """After a success: returns the tokens of its last retry, or one if there was no retry."""
         with self._lock:
             self._left = min(self._capacity, self._left + (taken or 1))
 
 
-# Codes by which stores say that they do not know a header or value; and what the message has to speak of.
+# Codes with which stores refuse an unknown header or value, and what the message must mention.
 _UNKNOWN_CODES = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented", "UnsupportedArgument"})
 _OF_CHECKSUMS = re.compile("checksum|crc", re.IGNORECASE)
 
@@ -60,18 +60,18 @@ _OF_CHECKSUMS = re.compile("checksum|crc", re.IGNORECASE)
 def refuses_checksum(error: S3Error | Failed) -> bool:
     """Whether the store says that it does not know this checksum algorithm, and nothing else is wrong.
 
-    Amazon S3, Cloudflare R2 and Google's S3 face answer 400 or 501 and name the header or the algorithm.
+    Amazon S3, Cloudflare R2 and Google's S3 interface respond with 400 or 501 and name the header or the algorithm.
     """
     clear = error.status in (400, 501) and error.code in _UNKNOWN_CODES
     return clear and _OF_CHECKSUMS.search(error.message or "") is not None
 
 
 class EndpointState:
-    """The clock's offset and the regions of buckets, learned from answers and kept for all later requests.
+    """The clock's offset and the regions of buckets, learned from responses and kept for all later requests.
 
     Attributes:
         clock_offset: seconds that the store's clock is ahead of ours.
-        names_answers: no two answers had the same ``x-amz-request-id``, so that one which has is the same answer.
+        request_ids_differ: no two responses had the same ``x-amz-request-id``: equal ids mean the same response.
     """
 
     def __init__(self, renew_credentials: Callable[[Credentials | None], bool]) -> None:
@@ -80,15 +80,15 @@ class EndpointState:
         self._refused: set[str] = set()
         self._heard: tuple[str, bytes] = ("", b"")
         self.clock_offset = 0.0
-        self.names_answers = True
+        self.request_ids_differ = True
 
-    def heard(self, head: bytes, fresh: bool) -> None:
-        """Looks at what the store calls an answer, by its head; `fresh`: it is the first one of its connection."""
-        if not self.names_answers:
+    def note_request_id(self, head: bytes, fresh: bool) -> None:
+        """Looks at the request id in a response's head; `fresh`: it is the first response on its connection."""
+        if not self.request_ids_differ:
             return
         name, (known, before) = head_field(head, b"x-amz-request-id"), self._heard
         if name and name == known and (fresh or head != before):
-            self.names_answers = False
+            self.request_ids_differ = False
         elif name:
             self._heard = (name, head)
 
@@ -113,13 +113,13 @@ class EndpointState:
         return self._regions.get(bucket)
 
     def correct(self, failed: Failed, bucket: str | None, done: dict[str, float]) -> bool:
-        """Puts right what the answer shows to be wrong; False where nothing can be, or it has been tried.
+        """Corrects what the response shows to be wrong; False if nothing can be corrected, or it has been tried.
 
-        Judged is what the attempt was signed with. Of many that fail together the first corrects; the others find that
-        something else is known by now, and are sent again.
+        It compares with what the attempt was signed with. Of many attempts that fail together, the first one corrects;
+        the others find the correction made, and are retried.
 
         Args:
-            done: what this call has corrected itself, each thing once; empty at its beginning.
+            done: what this call has corrected itself, each thing once; empty at first.
         """
         signed = failed.signed
         if signed is None:
@@ -130,7 +130,7 @@ class EndpointState:
             return named == known or self._correct_region(bucket, named, done)
         if known and known != signed.region:
             return True
-        # The answer to a HEAD has no code, and S3 says with the same status that a token has expired.
+        # The response to a HEAD has no code, and S3 uses the same status for an expired token.
         token = signed.credentials.token if signed.credentials is not None else None
         if failed.code in retry.TOKEN_CODES or (failed.status == 400 and failed.code is None and token):
             return self._correct_credentials(signed, done)
@@ -140,7 +140,7 @@ class EndpointState:
 
     def _correct_region(self, bucket: str | None, named: str, done: dict[str, float]) -> bool:
         try:
-            aws_endpoint(named)  # what cannot be a region may not become part of a host name
+            aws_endpoint(named)  # an invalid region must not become part of a host name
         except ConfigurationError:
             return False
         if "region" in done:
@@ -158,7 +158,7 @@ class EndpointState:
 
     def _correct_clock(self, failed: Failed, signed: SignedWith, done: dict[str, float]) -> bool:
         if "clock" in done:
-            # It did not help: the date may be that of a machine in between, or the refusal about something else.
+            # It did not help: the date may be a proxy's, or something else may be the cause.
             if self.clock_offset == signed.clock_offset:
                 self.clock_offset = done["clock"]
             return False
@@ -175,12 +175,12 @@ class EndpointState:
         return True
 
 
-# What S3 says where a bucket of a region that has to be opted into is asked for at another one's host.
+# S3's message when a bucket in an opt-in region is requested at another region's host.
 _LOCATION = re.compile("The ([a-z0-9-]+) location constraint is incompatible")
 
 
 def _named_region(failed: Failed) -> str | None:
-    """The region that the answer says the bucket is in: by its header, which that to a HEAD has too, or by its text."""
+    """The bucket's region by the response: in a header, which the response to a HEAD has too, or in its text."""
     named = failed.headers.get("x-amz-bucket-region") or failed.region
     if not named and failed.code == retry.LOCATION_CODE:
         said = _LOCATION.search(failed.message or "")

@@ -1,6 +1,6 @@
-"""What went wrong with one attempt, as a value: classified by `retry`, told to the caller as an exception.
+"""What went wrong with one attempt, as a value: `retry` classifies it, and the caller gets it as an exception.
 
-It holds no traceback and no payload. Only `attempts` makes these; `responses` makes errors of its own by `s3_error`.
+It holds no traceback and no payload. Only `attempts` makes these; `responses` makes errors of its own with `s3_error`.
 """
 
 from __future__ import annotations
@@ -45,38 +45,38 @@ class Named(Protocol):
 _FAILURES = {
     Outcome.CLOSED_BEFORE_RESPONSE: (
         retry.Failure.CLOSED,
-        "the peer closed the connection without an answer",
+        "the peer closed the connection without a response",
     ),
     Outcome.CLOSED_IN_RESPONSE: (
         retry.Failure.CLOSED,
-        "the peer closed the connection in the middle of its answer",
+        "the peer closed the connection in the middle of its response",
     ),
     Outcome.SEND_ERROR: (retry.Failure.SEND, "sending failed"),
     Outcome.RECEIVE_ERROR: (retry.Failure.RECEIVE, "receiving failed"),
-    Outcome.SEND_TIMEOUT: (retry.Failure.TIMEOUT, "the peer took no byte for {send:g} s"),
-    Outcome.FIRST_BYTE_TIMEOUT: (retry.Failure.TIMEOUT, "no answer came for {first_byte:g} s"),
-    Outcome.IDLE_TIMEOUT: (retry.Failure.TIMEOUT, "the answer stopped for {idle:g} s"),
-    Outcome.HEAD_TOO_LARGE: (retry.Failure.GARBAGE, "the head of the answer is larger than 64 KiB"),
-    Outcome.GARBAGE: (retry.Failure.GARBAGE, "the answer is not HTTP/1.1"),
-    Outcome.EARLY_SUCCESS: (retry.Failure.GARBAGE, "the peer answered with success before it had the request"),
-    Outcome.OUT_OF_STEP: (retry.Failure.GARBAGE, "the answer belongs to an earlier request of the connection"),
+    Outcome.SEND_TIMEOUT: (retry.Failure.TIMEOUT, "the peer accepted no byte for {send:g} s"),
+    Outcome.FIRST_BYTE_TIMEOUT: (retry.Failure.TIMEOUT, "no response came for {first_byte:g} s"),
+    Outcome.IDLE_TIMEOUT: (retry.Failure.TIMEOUT, "the response stopped for {idle:g} s"),
+    Outcome.HEAD_TOO_LARGE: (retry.Failure.GARBAGE, "the head of the response is larger than 64 KiB"),
+    Outcome.GARBAGE: (retry.Failure.GARBAGE, "the response is not HTTP/1.1"),
+    Outcome.EARLY_SUCCESS: (retry.Failure.GARBAGE, "the peer reported success before it had the request"),
+    Outcome.OUT_OF_STEP: (retry.Failure.GARBAGE, "the response belongs to an earlier request on the connection"),
 }
 
 
-# Of an answer that is not S3's XML, so much is told: enough to recognise a login page or a gateway's words.
+# How much of a response that is not S3's XML an error shows: enough to recognise a login page or a gateway.
 SHOWN_BYTES = 80
-# Looked at for that, so that a page of megabytes costs nothing.
+# How much of it is read for that, so that a page of megabytes costs nothing.
 _LOOKED_AT = 4096
 _SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
 class SignedWith(NamedTuple):
-    """What an attempt was signed with: its answer is judged by that, and not by what is known by then.
+    """What an attempt was signed with: its response is compared with that, not with what is known by then.
 
     Attributes:
-        region: the region signed for; it decides about Amazon's endpoint too where nothing was signed.
+        region: the region signed for; without a signature, it still selects Amazon's endpoint.
         credentials: None for anonymous access.
-        clock_offset: seconds that the store's clock was thought to be ahead of ours.
+        clock_offset: seconds that the store's clock was believed to be ahead of ours.
     """
 
     region: str
@@ -88,10 +88,10 @@ NOT_SIGNED = SignedWith("", None, 0.0)
 
 
 class Failed:
-    """One failed attempt: either an answer of the store or a failure of the transport.
+    """One failed attempt: either a response of the store or a failure of the transport.
 
     Attributes:
-        signed: what the attempt was signed with; None where it did not come to that.
+        signed: what the attempt was signed with; None if it was not.
     """
 
     signed: SignedWith | None = None
@@ -108,13 +108,13 @@ class Failed:
         self.headers: Headers = {}
         self.at = time.time()
         self.may_have_taken_effect = sent and failure is not None
-        # It says nothing about the request, as of a pooled connection that the server had closed: no attempt.
+        # Says nothing about the request, as when the server had closed the pooled connection; not counted.
         self.unseen = False
-        # A 2xx that cannot be the store's own answer, and whether it had a body.
+        # A 2xx that cannot be the store's own response, and whether it had a body.
         self.unreadable = self.body = False
-        # It failed because its pooled connection was stale, and whether the request had gone out.
+        # Failed because its pooled connection was stale, and whether the request had been sent.
         self.stale_connection = self.request_sent = False
-        # Seconds that the attempt took, where it was one of a series.
+        # Seconds that the attempt took, if it was one of a series.
         self.took = 0.0
 
     @classmethod
@@ -125,7 +125,7 @@ class Failed:
         error_class = TimeoutError if kind is retry.Failure.TIMEOUT else TransportError
         error = error_class(text)
         error.__cause__ = exchange.error
-        # A peer that claims success may have taken the request in, however little of it had gone out.
+        # A peer that claims success may have accepted the request, however little of it was sent.
         return cls(kind, error, sent=exchange.request_sent or exchange.outcome == Outcome.EARLY_SUCCESS)
 
     @classmethod
@@ -163,15 +163,15 @@ class Failed:
 
     @property
     def date(self) -> float | None:
-        """The store's clock when it answered, in seconds since the epoch; None where it told none that can be read."""
+        """The store's time in the response, in seconds since the epoch; None if absent or unreadable."""
         moment = parse_timestamp(self.headers.get("date"))
         return None if moment is None else moment.timestamp()
 
     @property
     def retry_after(self) -> float:
-        """Seconds that the store asks to be left alone: a number or a date (RFC 9110, section 10.2.3); 0 if unreadable.
+        """Retry-After in seconds, given as a number or a date (RFC 9110, section 10.2.3); 0 if absent or unreadable.
 
-        A date counts from the store's own, or from our clock where it told none.
+        A date counts from the Date of the response, or from our clock if it has none.
         """
         text = self.headers.get("retry-after", "").strip()
         number, _, again = text.partition(", ")
@@ -187,7 +187,7 @@ class Failed:
         return str(self.error) if self.error else f"status {self.status} ({self.code})"
 
     def as_error(self, request: Named, attempts: int, elapsed: float, uncertain: int) -> S3Error | TransportError:
-        """What the caller is told. No frame of the raising may name it: that would be a cycle."""
+        """The exception for the caller. Don't bind it to a local when raising: that makes a reference cycle."""
         if self.status is not None:
             error = s3_error(request, self.status, self.code, self.message, self.request_id, self.host_id, attempts)
             error.uncertain, error.elapsed = uncertain, elapsed
@@ -204,21 +204,21 @@ class Failed:
         return raised
 
 
-# How an attempt ended.
+# The result of an attempt.
 Result = Response | Failed
 
 
 def described(headers: Headers, body: bytes) -> str | None:
-    """A body that is not S3's XML in a few words, for who has to find out which machine sent it; None for none."""
+    """Describes a body that is not S3's XML, so that the user can find out which machine sent it; None if empty."""
     text = _printable(body[:_LOOKED_AT].decode("utf-8", "replace"))
     if not text:
         return None
     kind = _printable(headers.get("content-type", ""))
-    return f"the answer is not S3's XML{f' but {kind}' if kind else ''}, and begins {text!r}"
+    return f"the response is not S3's XML{f' but {kind}' if kind else ''}, and begins {text!r}"
 
 
 def _printable(text: str) -> str:
-    """The first printable characters on one line; what gives access is taken out before the cut can hide it."""
+    """The first printable characters on one line. Secrets are removed before the cut, which could hide one."""
     clean = redacted(" ".join("".join(c if c.isprintable() else " " for c in text).split()))
     return clean if len(clean) <= SHOWN_BYTES else f"{clean[:SHOWN_BYTES]}..."
 
@@ -232,7 +232,7 @@ def s3_error(
     host_id: str | None = None,
     attempts: int = 1,
 ) -> S3Error:
-    """The error class for what the store answered, filled in."""
+    """The exception for a response, of the class for its status and code."""
     error_class: type[S3Error] = {
         401: AccessDeniedError,
         403: AccessDeniedError,

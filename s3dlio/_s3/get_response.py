@@ -2,7 +2,7 @@
 
 Pure: status and headers in, a `Promise` out, or `UnfitResponse`. How the body is framed (Content-Length, chunks, the
 end of the connection) plays no part: every framing passes through here. What a head does not say is unknown, and never
-replaced by a default. Callers are `sending` and `object_operations`; `download` compares versions by `difference`.
+replaced by a default. Callers are `attempt` and `object_operations`; `download` compares versions by `difference`.
 
 Source: https://www.rfc-editor.org/rfc/rfc9110#section-14.4 and #section-15.3.7
 """
@@ -19,7 +19,7 @@ from .content_range import parse_content_range
 
 
 class Version(NamedTuple):
-    """What a response says about the version of the object that it is of; None where it does not say.
+    """What a response says about the object's version; None for what it does not say.
 
     Attributes:
         tag: the entity tag.
@@ -39,8 +39,8 @@ class Asked(NamedTuple):
         offset: first byte.
         length: bytes in the Range header; None for "to the end".
         ranged: whether there is a Range header.
-        most: bytes from `offset` on that are of use, in this and further responses; None for all.
-        version: what the bytes must be of; None for any version.
+        most: bytes from `offset` on that are needed, from this and further responses; None for all.
+        version: the version that the bytes must belong to; None for any.
         guarded: whether If-Match names that version, so that the store compares too.
     """
 
@@ -59,8 +59,8 @@ class UnfitResponse(Exception):
     """The response is not what was asked for.
 
     Attributes:
-        code: what it is called in `S3Error.code`.
-        passing: the head contradicts itself, as one does that was damaged on its way: asking again may help.
+        code: for `S3Error.code`.
+        passing: the head contradicts itself, as if damaged on its way: a retry may help.
     """
 
     code = "UnexpectedRange"
@@ -71,7 +71,7 @@ class UnfitResponse(Exception):
 
 
 class RangeIgnored(UnfitResponse):
-    """The store answered a request for a range with the whole object."""
+    """The store sent the whole object instead of a range."""
 
     code = "RangeIgnored"
 
@@ -83,7 +83,7 @@ class OtherStatus(UnfitResponse):
 
 
 class Replaced(UnfitResponse):
-    """The response is of another version, or nothing shows that it is of the same."""
+    """The response belongs to another version, or nothing shows that it belongs to the same one."""
 
 
 class Promise:
@@ -91,9 +91,9 @@ class Promise:
 
     Attributes:
         offset: where in the object the body begins.
-        length: bytes of the body; None where nothing tells.
-        total: bytes of the object; None where nothing tells.
-        delimited: whether the framing shows where the body ends; else that is the end of the connection.
+        length: bytes of the body; None if unknown.
+        total: bytes of the object; None if unknown.
+        delimited: whether the framing shows where the body ends; else it ends with the connection.
     """
 
     __slots__ = ("_headers", "_version", "delimited", "length", "offset", "total")
@@ -109,19 +109,19 @@ class Promise:
     @property
     def version(self) -> Version:
         if self._version is None:
-            self._version = version_told(self._headers, self.total)
+            self._version = version_in(self._headers, self.total)
         return self._version
 
     @property
     def checksum(self) -> Checksum | None:
-        """The whole object's, where the head tells it."""
+        """The whole object's, if the head reports it."""
         return full_object_checksum(self._headers)
 
     @property
     def identified(self) -> bool:
-        """Whether what the head says of its version suffices to tell it from others.
+        """Whether the head identifies its version.
 
-        Last-Modified alone does so from one second after it on (RFC 9110, section 8.8.2.2).
+        Last-Modified alone does so once it is a second old (RFC 9110, section 8.8.2.2).
         """
         version = self.version
         if version.tag is not None:
@@ -170,35 +170,35 @@ def _judge_range(asked: Asked, length: int | None, delimited: bool, headers: Hea
     if length is not None and length != told:
         raise UnfitResponse(f"Content-Range {text!r} with a Content-Length of {length}", passing=True)
     if total is None and told != asked.length:
-        raise UnfitResponse(f"Content-Range {text!r}, which does not tell where the object ends")
+        raise UnfitResponse(f"Content-Range {text!r}, which does not say where the object ends")
     return Promise(first, told, total, delimited, headers)
 
 
 def content_length(headers: Headers) -> int | None:
-    """Content-Length; None where it is absent or no number (RFC 9110, section 8.6). 18 digits hold every length."""
+    """Content-Length; None if it is absent or not a number (RFC 9110, section 8.6). 18 digits hold every length."""
     text = single_value(headers.get("content-length"))
     return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) <= 18 else None
 
 
 def single_value(text: str | None) -> str | None:
-    """The value of a field; the one value of a field that was sent several times with the same; else as it is."""
+    """The value of a field. If it was sent several times with the same value, that value; else the text unchanged."""
     if text is None or "," not in text:
         return text
     values = {part.strip() for part in text.split(",")}
     return values.pop() if len(values) == 1 else text
 
 
-def version_told(headers: Headers, total: int | None) -> Version:
-    """What a head says about the version; `total` is the object's size, where that is known."""
+def version_in(headers: Headers, total: int | None) -> Version:
+    """What a head says about the version; `total` is the object's size, if known."""
     return Version(parse_entity_tag(headers.get("etag")), headers.get("last-modified"), total)
 
 
 def difference(known: Version, told: Version, guarded: bool = False) -> str | None:
-    """How a response shows that it is of another version, or fails to show that it is of the same; None if neither.
+    """Why a response belongs to another version, or may do so; None if it belongs to the known one.
 
-    Equal strong tags settle it. Weak ones are equal for equivalent content (RFC 9110, section 8.8.3.2), so that
-    Last-Modified has to agree too, where both tell it. Without a tag Last-Modified has to be told and agree, unless
-    the store itself has compared (`guarded`).
+    Equal strong tags are proof. Weak ones are equal for equivalent content (RFC 9110, section 8.8.3.2), so that
+    Last-Modified must agree too, if both report it. Without tags, Last-Modified must be reported and agree, unless the
+    store itself has compared (`guarded`).
     """
     if None not in (known.total, told.total) and known.total != told.total:
         return f"it had {known.total} bytes and has {told.total}"
@@ -212,12 +212,12 @@ def difference(known: Version, told: Version, guarded: bool = False) -> str | No
     if same is False:
         return f"its Last-Modified was {known.modified} and is {told.modified}"
     if same is None and not tagged and not guarded:
-        return "nothing in a response tells which version it is of"
+        return "nothing in a response says which version it belongs to"
     return None
 
 
 def _same_moment(one: str | None, other: str | None) -> bool | None:
-    """Whether both are told and the same; None where one cannot be read."""
+    """Whether both are the same time; None if one is absent or unreadable."""
     if one == other and one:
         return True
     first, second = parse_timestamp(one), parse_timestamp(other)
@@ -236,7 +236,7 @@ def full_object_checksum(headers: Headers, algorithm: Algorithm | None = None) -
     if (single_value(headers.get("x-amz-checksum-type")) or "FULL_OBJECT") != "FULL_OBJECT":
         return None
     for one in ALGORITHMS.values() if algorithm is None else (algorithm,):
-        value = one.told(headers.get(one.header))
+        value = one.reported(headers.get(one.header))
         if value is not None and "-" not in value:
             return Checksum(one, value)
     return None

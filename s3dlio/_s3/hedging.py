@@ -1,6 +1,7 @@
 """Decides when a request lags so far behind similar ones that a second attempt is worth its cost, and how often.
 
-It measures nothing and sends nothing: `attempts` records how long requests took, `race` asks. Any thread may call it.
+It measures nothing and sends nothing: `attempts` records how long requests took, `race` and `attempts` ask whether one
+lags. Any thread may call it.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from collections import deque
 # No request is late before this many seconds (the CRT client's floor too), nor before so many similar ones ended.
 LEAST_PATIENCE = 1.0
 LEAST_SAMPLES = 20
-# How many of the latest times are kept of each kind, after how many new ones patience is computed again, and how many
-# times their P90 a request may take before it lags.
+# How many of the latest times of each kind are kept, after how many new ones patience is recomputed, and how many times
+# their P90 a request may take before it lags.
 SAMPLES = 128
 LOOK_EVERY = 10
 LAG_FACTOR = 2.0

@@ -1,7 +1,7 @@
 """Listings that come in pages: the parts of an upload, and the uploads of a bucket.
 
-Where a listing ends is the store's to say, and how long it is asked ours: every page has to lead on, and nothing that
-is cut short is ever taken for whole. Callers are `completion`, `upload`, `writer` and `uploads`.
+The store says where a listing ends, but every page must lead to a new one: a listing that is cut short is an error,
+never a complete one. Callers are `completion`, `upload`, `writer` and `uploads`.
 
 Sources: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html and
 https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html
@@ -22,12 +22,12 @@ from .requests import Request
 from .responses import parsed
 from .service import Service
 
-# Pages of up to 1,000 uploads each: far more than a bucket has, and an end where a store names ever new ones.
+# Pages of up to 1,000 uploads each: far more than a bucket has, and a limit for a store that never ends.
 MOST_PAGES = 10_000
 
 
 class Page(Protocol):
-    """What every page tells."""
+    """What every page says."""
 
     @property
     def is_truncated(self) -> bool: ...
@@ -38,10 +38,10 @@ M = TypeVar("M", bound=Hashable)
 
 
 class PartsListing(NamedTuple):
-    """All parts the store has of an upload, by number, and what it says of the upload's checksums.
+    """All parts the store has of an upload, by number, and what it says about the upload's checksums.
 
-    `checksum_algorithm` and `checksum_type` are S3's own words; None where the store does not say, empty where it says
-    that the upload has none.
+    `checksum_algorithm` and `checksum_type` are S3's own words; None if the store does not say, empty if it says that
+    the upload has none.
     """
 
     parts: list[xml.ListedPart]
@@ -50,7 +50,7 @@ class PartsListing(NamedTuple):
 
 
 class UploadsPage(NamedTuple):
-    """Uploads under way, and the store's time when it listed them; None where it does not say."""
+    """Uploads in progress, and the store's time when it listed them; None if it does not say."""
 
     uploads: list[xml.ListedUpload]
     date: datetime | None
@@ -68,7 +68,7 @@ def list_parts(service: Service, location: Location, upload_id: str) -> PartsLis
         return Request("ListParts", "GET", *location, query=query, upload_id=upload_id)
 
     def following(page: xml.PartsPage, marker: int | None) -> list[int]:
-        # The numbers are what counts: some stores name a marker of 0, or none.
+        # By part number: some stores send a marker of 0, or none.
         last = max((part.number for part in page.parts), default=page.next_marker or 0)
         return [last] if last > (marker or 0) else []
 
@@ -85,8 +85,8 @@ def upload_exists(service: Service, location: Location, upload_id: str) -> None:
     """Returns if the store has the upload, neither completed nor aborted.
 
     Raises:
-        NotFoundError: it has not (code NoSuchUpload).
-        S3Error, TransportError: it does not say.
+        NotFoundError: it does not have it (code NoSuchUpload).
+        S3Error, TransportError: it did not say.
     """
     query = [("max-parts", "1"), ("uploadId", upload_id)]
     request = Request("ListParts", "GET", *location, query=query, upload_id=upload_id)
@@ -94,7 +94,7 @@ def upload_exists(service: Service, location: Location, upload_id: str) -> None:
 
 
 def list_uploads(service: Service, bucket: str, prefix: str = "") -> Iterator[UploadsPage]:
-    """The multipart uploads under way in a bucket, or those of keys that begin with `prefix`, page by page.
+    """The multipart uploads in progress in a bucket, or those of keys that begin with `prefix`, page by page.
 
     Raises:
         S3Error: the store refused, or its pages do not lead on.
@@ -110,7 +110,7 @@ def list_uploads(service: Service, bucket: str, prefix: str = "") -> Iterator[Up
         return Request("ListMultipartUploads", "GET", bucket, query=query)
 
     def following(page: xml.UploadsPage, _: object) -> list[tuple[str, str | None]]:
-        # Not every store lists in order of keys, so that a page leads on by an upload that no page before it had.
+        # Not every store lists in order of keys. A page leads on if it has an upload that no page before it had.
         new = [one for one in page.uploads if (one.key, one.upload_id) not in known]
         known.update((one.key, one.upload_id) for one in new)
         markers: list[tuple[str, str | None]] = []
@@ -134,8 +134,8 @@ def _pages(
 
     Args:
         ask: the request for the page after a marker; None for the first.
-        following: the markers that may lead on from a page that was asked for with a marker, the best first.
-        most: pages that there can be at most.
+        following: the markers that may lead to the page after this one, the best first.
+        most: the greatest number of pages.
         prefix: what the listing is of, for errors.
     """
     marker: M | None = None
@@ -154,7 +154,7 @@ def _pages(
                 response.status,
                 "MalformedResponse",
                 f"page {len(asked) + 1} of the listing{f' of keys that begin with {prefix!r}' if prefix else ''} is "
-                "said not to be the last, but leads to no new one",
+                "not the last one by its own word, but leads to no new one",
                 attempts=response.attempts,
             )
         asked.add(marker)

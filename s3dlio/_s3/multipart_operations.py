@@ -109,7 +109,7 @@ def complete_upload(
 
     Args:
         checksum: of the whole object; None sends neither a checksum nor its kind nor the size.
-        published: asked after an attempt of unknown outcome, before the next: whether the object was published.
+        published: called after an attempt of unknown outcome, before the next: whether the object was published.
         uncertain: how many attempts before this call may have taken effect.
     """
     headers = {**condition_headers(config), "content-type": "application/xml"}
@@ -124,7 +124,7 @@ def complete_upload(
             result = xml.parse_complete(response.body)
         except xml.MalformedResponse as error:
             return why_unreadable(error, response)
-        return "it names no ETag" if isinstance(result, xml.CompleteResult) and result.etag is None else None
+        return "it has no ETag" if isinstance(result, xml.CompleteResult) and result.etag is None else None
 
     request = Request(
         "CompleteMultipartUpload",

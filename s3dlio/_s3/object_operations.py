@@ -33,7 +33,7 @@ from .get_response import (
     content_length,
     full_object_checksum,
     judge,
-    version_told,
+    version_in,
 )
 from .requests import Cancelled, CancelScope, FailedAttempt, Request, Response
 from .responses import LIKELY_CAUSE, Stored, blame_earlier_attempt, doubt_of_put, reported_checksum, version_of
@@ -91,11 +91,11 @@ def put_object(
 ) -> Stored:
     """PutObject. It may be retried whatever the outcome of an attempt was.
 
-    A condition that fails after an attempt of unknown outcome proves nothing, because equal bytes do not tell which
+    A condition that fails after an attempt of unknown outcome proves nothing, because equal bytes do not show which
     writer wrote them; the error says so.
 
     Args:
-        before: how the same request failed as one of `put_objects`.
+        before: how the same request failed in `put_objects`.
         uncertain: how many attempts with another checksum may have taken effect.
     """
     found: list[Stored] = []
@@ -209,7 +209,7 @@ def call_with_checksum(
 def stored_as_sent(service: Service, request: Request, response: Response, sent: Checksum | None) -> Stored:
     """What the store has, by its response to a PUT. A checksum that it reports must be the one that was sent."""
     etag = parse_entity_tag(response.headers.get("etag"))
-    reported = None if sent is None else sent.algorithm.told(response.headers.get(sent.algorithm.header))
+    reported = None if sent is None else sent.algorithm.reported(response.headers.get(sent.algorithm.header))
     if sent is not None and reported is not None and reported != sent.value:
         part, fate = f", part {request.part_number}", ""
         if request.part_number is None:
@@ -242,12 +242,12 @@ def withdraw(service: Service, location: Location, version_id: str | None) -> st
     another writer's object by now, and nothing else proves that the version is wrong.
     """
     if version_id is None:
-        return "it may be visible, for its bucket keeps no versions: write it again, or delete it"
+        return "it may be visible, because its bucket keeps no versions: write it again, or delete it"
     request = Request("DeleteObject", "DELETE", *location, query=_version(version_id))
     try:
         service.call(request)
     except S3dlioError as error:
-        return f"its version {version_id} is visible, for it could not be deleted: {error}"
+        return f"its version {version_id} is visible, because it could not be deleted: {error}"
     return f"its version {version_id} was deleted again"
 
 
@@ -266,11 +266,11 @@ def get_object(
 ) -> Response:
     """GetObject: exactly the bytes that were asked for; `Response.promise` is what the head of the response said.
 
-    `before` is how the same request failed as one of `get_objects`.
+    `before` is how the same request failed in `get_objects`.
 
     Raises:
         S3Error: the store refused, or sent something else.
-        ObjectChangedError: the bytes are not of the version that `asked` names.
+        ObjectChangedError: the bytes do not belong to the version in `asked`.
     """
     headers = {"x-amz-checksum-mode": "ENABLED"}
     if asked.ranged:
@@ -306,10 +306,10 @@ def get_objects(
         for location in locations
     ]
     responses, rest = service.call_series(requests, cancel, room, expected)
-    return [_judged(request, response) for request, response in zip(requests, responses, strict=False)], rest
+    return [_judge(request, response) for request, response in zip(requests, responses, strict=False)], rest
 
 
-def _judged(request: Request, response: Response) -> Response | Exception:
+def _judge(request: Request, response: Response) -> Response | Exception:
     try:
         response.promise = judge(WHOLE, response.status, response.headers)
     except UnfitResponse as error:
@@ -338,7 +338,7 @@ def head_with_size(
     size = content_length(headers)
     if size is not None:
         return headers, size
-    version = version_told(headers, None)
+    version = version_in(headers, None)
     if_match = version.tag.if_match if version.tag is not None else None
     told = version if version.tag is not None or version.modified is not None else None
     asked = Asked(0, 1, ranged=True, version=told, guarded=if_match is not None)
@@ -359,7 +359,7 @@ def head_with_size(
 
 
 class _Seen(Exception):
-    """The head said what was needed; the body is not wanted."""
+    """The head said what was needed; the body is not received."""
 
     def __init__(self, total: int | None) -> None:
         super().__init__()

@@ -38,7 +38,7 @@ class Maker(Protocol):
 
 
 class Race:
-    """One attempt, and a second one beside it if the first lags.
+    """One attempt, and a second one beside it if the first one lags.
 
     Args:
         first: an attempt that has not begun; the scope knows its exchange.
@@ -66,8 +66,8 @@ class Race:
         """Runs the first attempt until it lags, and from then on a second one beside it.
 
         Returns:
-            The result of the second, where that is the one that counts: the first was then cut short. None where the
-            first counts; it has ended, or runs on.
+            The result of the second, if that one counts: the first was then cut short. None if the first counts; it has
+            ended, or still runs.
         """
         call, request = self._call, self._call.request
         size = 0 if request.on_head is not None else request.payload
@@ -92,7 +92,7 @@ class Race:
             raise TransportError("the first attempt has ended")
 
     def _first_ends_within(self, patience: float) -> bool:
-        """Whether it ends in so many seconds, or reaches its head where its destination is not known beforehand."""
+        """Whether it ends in so many seconds, or, if its destination is not known beforehand, reaches its head."""
         exchange, until = self._first.exchange, time.monotonic() + patience
         if not run(exchange, patience, cancel=False):
             return False
@@ -103,7 +103,7 @@ class Race:
 
     def _run_both(self, lease: Lease) -> Result | None:
         call, request, exchange = self._call, self._call.request, self._first.exchange
-        # The second receives into memory of its own: the destination belongs to the first until that has released it.
+        # The second receives into memory of its own: the destination belongs to the first until the first releases it.
         second = self._maker.begin(call, self._target, lease, aside=request.into is not None)
         second.exchange.put_beside(exchange)
         self._scope.enter(second.exchange)
@@ -131,7 +131,7 @@ class Race:
                 self._scope.leave(second.exchange)
 
     def _conclude_second(self, second: Attempt, lease: Lease) -> Result | None:
-        """The result of the second, after the first was cut short; None where the first counts."""
+        """The result of the second, after the first was cut short; None if the first counts."""
         call, request, first = self._call, self._call.request, self._first.exchange
         if request.on_head is not None:  # from here on the body's destination is the second's
             if not first.end():

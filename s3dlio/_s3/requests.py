@@ -1,4 +1,4 @@
-"""What goes into `service` and comes out of it: a request, its response, and the flag that stops many at once.
+"""What goes into `service` and comes out of it: a request, its response, and the flag that cancels many at a time.
 
 Values and one flag; nothing here sends, signs or decides.
 """
@@ -17,9 +17,9 @@ from .._net.http import Headers
 from ..errors import WriterClosedError
 from .get_response import Asked, Promise
 
-# Larger responses are not collected by the native loop (`exchange` leaves them to Python).
+# The native loop does not receive larger bodies into memory of its own (`exchange` leaves them to Python).
 MOST_COLLECTED = 16 << 20
-# The status of a response that did not arrive.
+# The status of a response that was not received.
 _NOT_RECEIVED = 0
 
 
@@ -34,7 +34,7 @@ class Cancellable(Protocol):
 
 
 class FailedAttempt(Protocol):
-    """What a request knows of its own failure: the store's code, or that a 2xx could not be read, and had a body."""
+    """What is known about a failed attempt: the store's code, or that a 2xx could not be read, and had a body."""
 
     code: str | None
     unreadable: bool
@@ -42,7 +42,7 @@ class FailedAttempt(Protocol):
 
 
 class CancelScope:
-    """One flag for all requests of an operation; raising it ends their exchanges and back-offs at once."""
+    """One flag for all requests of an operation; raising it ends their exchanges and pauses."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -67,7 +67,7 @@ class CancelScope:
             one.cancel()
 
     def end(self) -> None:
-        """Cancels, and returns when no driver has an exchange of the operation any more, which no peer can hold up."""
+        """Cancels, and returns when no driver has an exchange of the operation any more. No peer can delay that."""
         self.cancel()
         with self._lock:
             entered = list(self._entered)
@@ -80,7 +80,7 @@ class CancelScope:
             raise Cancelled("the operation was cancelled")
 
     def enter(self, one: Cancellable) -> None:
-        """Registers an exchange before its first byte goes out; raises if the flag is up already."""
+        """Registers an exchange before its first byte is sent; raises if the flag is raised already."""
         with self._lock:
             self.check()
             self._entered.add(one)
@@ -97,21 +97,21 @@ class CancelScope:
 
 @dataclass(slots=True)
 class Request:
-    """One S3 request. `body` segments are sent as they lie, and again at every retry.
+    """One S3 request. The segments of `body` are sent without a copy, and again at every retry.
 
     Attributes:
-        asked: of a GetObject, what its response is judged against before its body has a destination; the body of such
-            a response goes to `into`, to what `on_head` returns, or to pooled memory, and never into `Response.body`.
-        on_head: given what the judged head of a GetObject's response promises, before its body is read, returns where
-            the body goes; called once per attempt.
+        asked: for a GetObject, what its response is compared with before its body gets a destination; the body then
+            goes to `into`, to what `on_head` returns, or to pooled memory, and never into `Response.body`.
+        on_head: for a GetObject: called once per attempt with what the head of the response promises, before the body
+            is received; returns the destination.
         on_bytes: called with the number of bytes of a large body that have arrived, by the thread that waits for them;
             a retry starts from zero.
-        into: a writable view for the body of a GetObject's response, where its destination is known beforehand.
+        into: a writable view for the body of a GetObject response, if its destination is known beforehand.
         error_in_body: the store may begin its response with 200 before it knows the outcome.
-        check_applied: called after a failed attempt where it, or one before it, may have taken effect: whether it is
-            known to have done so. The response is then `Response.found_applied`.
+        check_applied: called after a failed attempt if it, or one before it, may have taken effect; returns whether it
+            did. The response is then `Response.found_applied`.
         doubt: returns why a 2xx cannot be the store's response, so that the outcome is unknown; None where it can be.
-        uncertain: how many attempts of the same request, made before, may have taken effect.
+        uncertain: how many earlier attempts at the same request may have taken effect.
     """
 
     operation: str
@@ -145,7 +145,7 @@ class Request:
     def may_be_sent_twice(self) -> bool:
         """Whether a second attempt does no harm: a part is replaced by the same bytes, a range is only read.
 
-        Where the destination is not known beforehand (`on_head`), only until the head has come.
+        If the destination is not known beforehand (`on_head`), only until the head has arrived.
         """
         if self.operation == "UploadPart" or self.on_head is not None:
             return True
@@ -178,7 +178,7 @@ class Response:
 
     @classmethod
     def found_applied(cls, attempts: int) -> Response:
-        """Stands for the response that did not arrive, where the request is known to have taken effect."""
+        """Stands for a response that was not received, to a request that is known to have taken effect."""
         return cls(_NOT_RECEIVED, {}, b"", 0, attempts, 1)
 
     @property

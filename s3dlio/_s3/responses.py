@@ -1,4 +1,4 @@
-"""What responses to S3 operations mean: what the store has, why a 2xx proves nothing, which errors say what.
+"""What responses to S3 operations mean: what the store has, and when a 2xx proves nothing.
 
 Functions of values; nothing here sends a request. Callers are the modules of operations, `listings` and `completion`.
 """
@@ -17,7 +17,7 @@ from .requests import Request, Response
 
 T = TypeVar("T")
 
-# Part of a message: why the store's checksum may be another than ours.
+# Part of a message: why the store's checksum may differ from ours.
 LIKELY_CAUSE = "a buffer that was lent by write(copy=False) or read by other views may have changed during the upload"
 # Part of the message about a conditional write: its own earlier attempt may be why its condition failed.
 UNCERTAIN = (
@@ -96,9 +96,9 @@ def doubt_of_put(checksum: Checksum | None, *, body_only: bool = False) -> Calla
         headers = response.headers
         if parse_entity_tag(headers.get("etag")) is not None or (body_only and not response.body):
             return None
-        if checksum is not None and checksum.algorithm.told(headers.get(checksum.algorithm.header)) is not None:
+        if checksum is not None and checksum.algorithm.reported(headers.get(checksum.algorithm.header)) is not None:
             return None
-        return "it names no ETag"
+        return "it has no ETag"
 
     return doubt
 
@@ -116,7 +116,7 @@ def reported_checksum(headers: Mapping[str, str], algorithm: Algorithm | None) -
     """
     if algorithm is None or headers.get("x-amz-checksum-type", algorithm.kind).upper() != algorithm.kind:
         return None
-    return of_kind(algorithm, algorithm.told(headers.get(algorithm.header)))
+    return of_kind(algorithm, algorithm.reported(headers.get(algorithm.header)))
 
 
 def of_kind(algorithm: Algorithm, value: str | None) -> str | None:

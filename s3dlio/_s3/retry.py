@@ -1,7 +1,7 @@
-"""Decides what happens after an attempt: return its answer, send again after a pause, or raise.
+"""Decides what happens after an attempt: return its response, retry after a pause, or raise.
 
-A pure function of values, so that it can be tested as a table: it must never sleep, draw random numbers,
-look at a clock or know a connection. Only `service` calls it.
+A pure function of values, so that it can be tested as a table: it must never sleep, draw random numbers, read a clock
+or know a connection. Only `service` calls it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Verdict(enum.Enum):
 
 
 class Failure(enum.Enum):
-    """How an attempt ended without an answer."""
+    """How an attempt ended without a response."""
 
     CONNECT = "connect"
     UNTRUSTED = "untrusted"
@@ -35,7 +35,7 @@ class Failure(enum.Enum):
 
 
 class Outcome(NamedTuple):
-    """How one attempt ended: by an answer (`status`, and `code` where its body named one) or by a failure."""
+    """How one attempt ended: with a response (`status`, and `code` if its body has one) or with a failure."""
 
     operation: str
     status: int | None
@@ -50,13 +50,13 @@ class Decision(NamedTuple):
     delay: float
 
 
-# What passes by itself: overload, a gateway without a back end, a client that was too slow to send. Those beyond the
-# registered ones are what load balancers and content networks say of the store behind them.
+# Temporary: overload, a gateway without a back end, a client that was too slow to send. Unregistered ones come from
+# load balancers and content networks in front of the store.
 _PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504, 509, 520, 521, 522, 523, 524, 529, 530, 598})
-# Those that ask for a slower pace: too many requests, bandwidth limit exceeded, site overloaded.
+# Throttling: too many requests, bandwidth limit exceeded, site overloaded.
 THROTTLE_STATUSES = frozenset({429, 509, 529})
 
-# Codes count whatever status they come with: S3 sends RequestTimeout with 400, and a Complete or copy that
+# Codes count with any status: S3 sends RequestTimeout with 400, and a Complete or copy that
 # failed late is an InternalError inside a 200. SlowDownRead and SlowDownWrite are MinIO's.
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 THROTTLE_CODES = frozenset({
@@ -81,14 +81,14 @@ _PASSING_CODES = THROTTLE_CODES | {
     "ServiceUnavailable",
 }
 
-# What the client can put right itself, once: its clock, its credentials, the region it signs for.
+# What the client can correct itself, once: its clock, its credentials, the region it signs for.
 CLOCK_CODES = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
 TOKEN_CODES = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
 LOCATION_CODE = "IllegalLocationConstraintException"
 REGION_CODES = frozenset({"AuthorizationHeaderMalformed", "PermanentRedirect", "TemporaryRedirect", LOCATION_CODE})
 _REDIRECTS = frozenset({301, 302, 307, 308})
 
-# A store's wish to be left alone is granted up to this many seconds; who has less time sets a deadline.
+# Upper bound on Retry-After, in seconds. Callers with less time set a deadline.
 LONGEST_WISH = 60.0
 
 
@@ -100,12 +100,11 @@ def classify(
     Args:
         outcome: how the attempt ended.
         attempt: how many have been made, this one included; from 1.
-        elapsed: seconds since the first began. Only a deadline that the caller has set looks at it: all others
-            are per step without progress, so that a slow transfer that advances is never given up for its age.
+        elapsed: seconds since the first began. It is compared with the caller's deadline only: all other limits are on
+            steps without progress, so that a slow transfer that advances is never given up.
         policy: how often and how patiently.
-        random: a number in [0, 1) drawn for this decision; the pause is that share of its bound
-            (full jitter).
-        retry_after: seconds that the store asks to be left alone (RFC 9110, section 10.2.3).
+        random: a number in [0, 1) drawn for this decision; the pause is that share of its bound (full jitter).
+        retry_after: the store's Retry-After in seconds (RFC 9110, section 10.2.3).
 
     Source: https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
     """
@@ -122,29 +121,29 @@ def classify(
 
 
 def pause_bound(attempt: int, policy: RetryPolicy) -> float:
-    """Seconds below which the pause after attempt number `attempt` (from 1) lies."""
+    """Upper bound of the pause after attempt number `attempt` (from 1), in seconds."""
     return min(policy.max_delay, policy.base_delay * 2.0**attempt)
 
 
 def _verdict(outcome: Outcome) -> Verdict:
-    """Whether another attempt could end differently, and whether the answer is what was wanted."""
+    """Whether another attempt could end differently, and whether the response is a success."""
     operation, status, code, failure = outcome
     if failure in (Failure.UNTRUSTED, Failure.PROXY):
         return Verdict.RAISE  # a certificate or password that was refused stays refused
     if failure is not None or status is None:
-        # Every request may be sent again: parts and objects replace themselves by the same bytes, and what a
-        # repeated Complete is answered is for its caller to interpret.
+        # Every request may be retried: parts and objects are replaced by the same bytes, and the caller interprets
+        # the response to a repeated Complete.
         return Verdict.RETRY
     if code == LOCATION_CODE and operation == "CreateBucket":
-        return Verdict.RAISE  # it is about the region that was asked for the bucket
+        return Verdict.RAISE  # it is about the region that was given for the bucket
     if status in _REDIRECTS or code in CLOCK_CODES | TOKEN_CODES | REGION_CODES:
         return Verdict.CORRECT
     if code in _PASSING_CODES or status in _PASSING_STATUSES:
         return Verdict.RETRY
     if code is None and (status == 403 or (status == 400 and operation.startswith("Head"))):
-        return Verdict.CORRECT  # the answer to a HEAD says no more; the client looks at its headers
+        return Verdict.CORRECT  # the response to a HEAD has no code; the client reads its headers
     if code == "ConditionalRequestConflict" and operation == "PutObject":
-        # At Complete the same conflict has used the upload up: a new one would be needed.
+        # At Complete the same conflict has ended the upload: a new one would be needed.
         return Verdict.RETRY
     if operation == "AbortMultipartUpload" and status == 404 and code in (None, "NoSuchUpload"):
         return Verdict.RETURN

@@ -12,8 +12,8 @@ from .._net.exchange import Exchange
 from .attempt import Attempt
 from .call import Call
 
-# The progress of a body of at least this many bytes is reported while it arrives. The seconds between two looks depend
-# on whether few bytes arrived since the last one: many parallel downloads must not wake the process too often.
+# The progress of a body of at least this many bytes is reported while it arrives. The seconds between two reports
+# depend on whether few bytes arrived since the last one: many parallel downloads must not wake the process too often.
 FOLLOWED = 16 << 20
 FEW_BYTES = 4 << 20
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.002, 0.1

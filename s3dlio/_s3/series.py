@@ -1,7 +1,7 @@
 """Many small requests one after the other on one connection, without a return to Python between them.
 
-It has the native loop run them, gives bodies their destinations, and reports how far the series came. It never retries:
-the caller deals with a request whose response is not a complete 2xx. Only `attempts` calls it.
+The native loop runs them; this module gives bodies their destinations and returns the responses. It never retries: the
+caller deals with a request whose response is not a complete 2xx. Only `attempts` calls it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from .requests import CancelScope, Request, Response
 if TYPE_CHECKING:
     from .._net.connections import Lease
 
-# Gives memory for bodies: called with the length of the one that comes next and how many are still to come, it returns
-# a buffer and an offset in it, from which on there is room for that one at least.
+# Provides memory for bodies: called with the length of the next body and the number of bodies still to come, it returns
+# a buffer and an offset in it, with room for at least that body from there on.
 Room = Callable[[int, int], tuple[Any, int]]
 
 
@@ -28,9 +28,9 @@ class Limit(NamedTuple):
     """How long one request of a series may take.
 
     Attributes:
-        seconds: from the answer before it, or from the start of the series.
-        may_cut: asked before one that took longer is cut short.
-        spent: what the first one has used up before the series was started.
+        seconds: from the response before it, or from the start of the series.
+        may_cut: whether a request that takes longer may be cut short.
+        spent: seconds that the first one had used before the series started.
     """
 
     seconds: float
@@ -42,15 +42,15 @@ class Series:
     """One run of requests on a leased connection.
 
     Args:
-        room: gives bodies their place.
-        expected: bytes that the first body is thought to have; 0 where nobody knows.
-        names_answers: the store gives each answer another name.
+        room: provides memory for bodies.
+        expected: expected length of the first body; 0 if unknown.
+        request_ids_differ: the store gives each response another request id.
 
     Attributes:
         exchange: the native series, ended.
-        responses: the answers of the first requests, all of them whole 2xx.
-        cut: the request after those was cut short, because it took too long or there is no room for its body; whoever
-            asks for it alone is told.
+        responses: those of the first requests, all of them complete 2xx.
+        cut: the request after those was cut short, because it took too long or there is no memory for its body; sent
+            alone, it shows which.
         took: seconds that it took, in the first case.
     """
 
@@ -62,7 +62,7 @@ class Series:
         room: Room,
         expected: int,
         timeouts: Timeouts,
-        names_answers: bool,
+        request_ids_differ: bool,
     ) -> None:
         self._count = len(requests)
         self._room = room
@@ -79,18 +79,18 @@ class Series:
             followed_by=[(head, request.body) for head, request in zip(head_bytes[1:], requests[1:], strict=True)],
             into=self._place(0, expected),
             reused=lease.reused,
-            previous_head=lease.previous_head if names_answers else None,
+            previous_head=lease.previous_head if request_ids_differ else None,
             send_timeout=timeouts.send,
             first_byte_timeout=timeouts.first_byte,
             idle_timeout=timeouts.idle,
         )
 
     def run(self, scope: CancelScope, limits: Sequence[Limit]) -> None:
-        """Runs it to its end; that is where a request was not answered by a whole 2xx, or took too long.
+        """Runs it to the end, or up to a request that took too long or whose response is not a complete 2xx.
 
         Args:
-            limits: the shortest first: where a request that took longer may not be cut short, the next one counts, and
-                after the last it is waited for.
+            limits: the shortest first. If a request that took longer must not be cut short, the next limit applies;
+                after the last one, it is waited for.
         """
         exchange = self.exchange
         self._since = time.monotonic()
@@ -121,7 +121,7 @@ class Series:
         self._collect()
 
     def _advances(self, limit: Limit) -> bool:
-        """Waits; False once one request took longer than the limit, by a look four times in that time."""
+        """Waits; False once one request took longer than the limit, which is checked four times in that time."""
         while True:
             patience = limit.seconds - (limit.spent if self._seen == 0 else 0.0)
             left = self._since + patience - time.monotonic()

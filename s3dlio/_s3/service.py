@@ -1,6 +1,6 @@
 """Runs every S3 request of one client: sign, exchange, classify, then return, retry or raise.
 
-Retries live here and nowhere else. It knows no S3 operation by name beyond what `retry` is told;
+Retries live here and nowhere else. It knows no S3 operation by name, except to pass it to `retry`;
 `object_operations` and `multipart_operations` build the requests and read the responses.
 """
 
@@ -35,7 +35,7 @@ log = logging.getLogger("s3dlio")
 
 
 class Service:
-    """What one client holds to talk to its endpoint: settings, credentials, signer, connections."""
+    """What one client needs to talk to its endpoint: settings, credentials, signer, connections."""
 
     def __init__(self, settings: ClientSettings) -> None:
         refuse_patches()
@@ -55,13 +55,13 @@ class Service:
             settings, self._shared, self._credentials, self._signer, self._connections, self._state
         )
         self._quota = RetryQuota(settings.policy)
-        self.ignores_ranges = False  # learned: the store answers a request for a range with the whole object
+        self.ignores_ranges = False  # learned: the store sends the whole object instead of a range
         _living.add(self)
 
-    def _start_afresh(self) -> None:
+    def _reset_after_fork(self) -> None:
         """In a forked child: a thread of the parent may have held any of these locks."""
         self._quota = RetryQuota(self.settings.policy)
-        self._attempts.start_afresh()
+        self._attempts.reset_after_fork()
 
     def load(self) -> None:
         """Imports what requests need in the caller's thread; workers import nothing."""
@@ -77,7 +77,7 @@ class Service:
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where the store is."""
+        """The store's endpoint."""
         return self._attempts.endpoint
 
     def checksum_algorithm(self, wanted: str | None) -> Algorithm | None:
@@ -102,14 +102,14 @@ class Service:
         return datetime.now(UTC) + timedelta(seconds=self._state.clock_offset)
 
     def close(self) -> None:
-        """Closes idle connections; requests under way go on."""
+        """Closes idle connections; requests in progress continue."""
         self._connections.close()
 
     def call(self, request: Request, cancel: CancelScope | None = None, *, before: Failed | None = None) -> Response:
         """The response to `request`, with retries.
 
         Args:
-            before: the result of an attempt that was made as one of a series.
+            before: the result of an attempt that was made in a series.
 
         Raises:
             S3Error: the store refused (a subclass says how).
@@ -152,7 +152,7 @@ class Service:
         return done, rest
 
     def _pause_before_next(self, call: Call, failed: Failed) -> float | None:
-        """Seconds until the next attempt, or None where there is none to be made."""
+        """Seconds until the next attempt; None for no further attempt."""
         request = call.request
         outcome = retry.Outcome(request.operation, failed.status, failed.code, failed.failure)
         decision = retry.classify(
@@ -174,7 +174,7 @@ _living: weakref.WeakSet[Service] = weakref.WeakSet()
 
 def _after_fork_in_child() -> None:
     for service in list(_living):
-        service._start_afresh()
+        service._reset_after_fork()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -39,11 +39,11 @@ class MalformedResponse(ValueError):
 
 
 class ForeignDocument(MalformedResponse):
-    """The response is not a document of S3's: something other than the store sent it, and its text may say what."""
+    """The response is not a document of S3: something other than the store sent it, and its text may say what."""
 
 
 class ErrorDocument(NamedTuple):
-    """Why the store refused; `region` is where the bucket is, `endpoint` the host to use for it."""
+    """Why the store refused; `region` is the bucket's, `endpoint` the host to use for it."""
 
     code: str
     message: str | None = None

@@ -209,7 +209,7 @@ class Completion:
             if found is None or found.size != part.length:
                 return False
             if ours is not None and self._algorithm is not None:
-                value = self._algorithm.told(found.checksums.get(ours[0]))
+                value = self._algorithm.reported(found.checksums.get(ours[0]))
                 if value not in (None, ours[1]):
                     return False
             tag = found.etag or parse_entity_tag(part.etag)
@@ -229,7 +229,7 @@ class Completion:
             ChecksumMismatchError: the store reports a different size or checksum.
         """
         algorithm = self._algorithm
-        reported = None if algorithm is None else algorithm.told(result.checksums.get(algorithm.xml))
+        reported = None if algorithm is None else algorithm.reported(result.checksums.get(algorithm.xml))
         if reported is None:
             stored, reported = self._with_head(stored)
         if stored.etag is not None and "-" in stored.etag.opaque:
@@ -280,5 +280,5 @@ class Completion:
                 f"{self._uri}: the store has {size} bytes, {self._total} were sent; nothing was deleted, because a "
                 "size does not prove whose object it is"
             )
-        reported = None if self._algorithm is None else self._algorithm.told(headers.get(self._algorithm.header))
+        reported = None if self._algorithm is None else self._algorithm.reported(headers.get(self._algorithm.header))
         return stored._replace(etag=stored.etag or etag), reported

@@ -29,7 +29,7 @@ from .._s3.get_response import (
     Version,
     difference,
     full_object_checksum,
-    version_told,
+    version_in,
 )
 from .._s3.requests import Cancelled, CancelScope, Response
 from .._s3.service import Service
@@ -318,7 +318,7 @@ class Download:
         headers, size = object_operations.head_with_size(
             self._service, self._location, version_id=self._version_id, cancel=self._scope
         )
-        how = difference(promise.version, version_told(headers, size)) if promise.identified else None
+        how = difference(promise.version, version_in(headers, size)) if promise.identified else None
         if how is not None:
             raise self._changed_error(how)
         if self._verifies and self._expected is None:

@@ -67,7 +67,7 @@ class Resumed(NamedTuple):
         """The listed checksum of a part as a number; None without one, or for a composite one."""
         if self.algorithm is None:
             return None
-        value = self.algorithm.told(part.checksums.get(self.algorithm.xml))
+        value = self.algorithm.reported(part.checksums.get(self.algorithm.xml))
         return None if value is None or "-" in value else self.algorithm.decode(value)
 
     def complete_parts(self, part_size: int, grow: bool) -> list[StoredPart]:
