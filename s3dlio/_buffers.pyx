@@ -59,7 +59,7 @@ cdef extern from *:
         return 0;
     }
 
-    /* A hole may need more mappings than the process may have: then the pages go and their addresses stay. */
+    /* A hole may need more mappings than the process may have: then the pages are freed and their addresses stay. */
     static void unmap(char *base, size_t length) {
         if (munmap(base, length) != 0) madvise(base, length, MADV_DONTNEED);
     }
@@ -73,17 +73,16 @@ cdef extern from *:
 
 cdef Py_ssize_t PAGE = <Py_ssize_t>system_page()
 cdef Py_ssize_t HUGE = 2 << 20
-# From here on a base aligned to a huge page is worth the gap it may leave.
+# From this size on, a base aligned to a huge page is worth the gap it may leave.
 cdef Py_ssize_t LARGE = 1 << 20
-# Below this, ordinary memory: a page run would cost more than the bytes do.
+# Smaller buffers use ordinary memory: a run of pages would cost more than the bytes.
 cdef Py_ssize_t SMALL = 64 << 10
-# More than any machine has, and far from where rounding up would overflow.
+# More than any machine has, and small enough that rounding up cannot overflow.
 cdef Py_ssize_t MOST = <Py_ssize_t>1 << 56
 cdef enum:
     BINS = 48
 
 PAGE_SIZE = PAGE
-
 
 
 def page_round(n):
@@ -142,7 +141,7 @@ cdef class BufferPool:
     cdef Py_ssize_t _idle_limit
     cdef readonly Py_ssize_t idle_bytes
     cdef readonly Py_ssize_t mapped_bytes
-    cdef Py_ssize_t _coming   # bytes that threads without the GIL are making resident right now
+    cdef Py_ssize_t _coming   # bytes that threads without the GIL are making resident now
     cdef int _process         # whose threads these are: a forked child has none of them
 
     def __cinit__(self, idle_limit):
@@ -175,7 +174,7 @@ cdef class BufferPool:
         return 0
 
     def trim(self, keep=0):
-        """Gives idle memory above `keep` bytes back to the system; returns the bytes given back."""
+        """Returns idle memory above `keep` bytes to the system; returns the number of bytes."""
         cdef Py_ssize_t kept = _clipped(keep, NULL)
         if kept < 0:
             raise ValueError(f"keep={keep} is negative")
@@ -193,7 +192,7 @@ cdef class BufferPool:
 
         Raises:
             ValueError: `size` is not positive.
-            MemoryError: the machine or its cgroup has not that much memory.
+            MemoryError: the machine or its cgroup does not have that much memory.
         """
         cdef Py_ssize_t length = _clipped(size, NULL)
         if length < 1:
@@ -249,7 +248,7 @@ cdef class BufferPool:
         return NULL
 
     cdef Block* _map(self, Py_ssize_t need) except NULL:
-        """A fresh, resident mapping. Idle memory that did not fit goes first, so that the total stays put."""
+        """A new, resident mapping. Idle memory that did not fit is freed first, so that the total does not grow."""
         cdef Py_ssize_t length = need if need >= LARGE else HUGE
         cdef char* base
         cdef int failed = 0
@@ -260,7 +259,7 @@ cdef class BufferPool:
         if self._process != getpid():
             self._process = getpid()
             self._coming = 0
-        self._coming += length  # before the look at what is available, which other threads take at the same time
+        self._coming += length  # before the check of what is available, which other threads make at the same time
         try:
             self._check_available(length)
             with nogil:
@@ -289,12 +288,12 @@ cdef class BufferPool:
     cdef int _check_available(self, Py_ssize_t length) except -1:
         available = available_memory()
         if available is not None and self._coming > available and self.idle_bytes:
-            self._give_back(self.idle_bytes)  # our own idle memory counts as free: let go of it and look again
+            self._give_back(self.idle_bytes)  # our own idle memory counts as free: release it and check again
             available = available_memory()
         if available is not None and self._coming > available:
             raise MemoryError(
                 f"{length} bytes of payload memory were asked for, {available} are available; "
-                "ask for less, or let go of buffers first"
+                "ask for less, or release buffers first"
             )
         return 0
 
@@ -317,7 +316,7 @@ cdef class BufferPool:
         return right
 
     cdef void _give(self, Block* block) noexcept:
-        """A block comes back: joined with idle neighbours and listed. Allocates nothing."""
+        """Takes a block back: joins it with idle neighbours and lists it. Allocates nothing."""
         cdef Block* other = block.left
         if other != NULL and other.idle:
             self._unlist(other)
@@ -402,19 +401,18 @@ cdef class Buffer:
     included, is gone; `release` gives it back earlier.
     """
 
-    cdef BufferPool _pool     # keeps the pool alive for as long as this memory is out
+    cdef BufferPool _pool     # keeps the pool alive while this memory is in use
     cdef Block* _block        # NULL for ordinary memory
     cdef char* _memory
     cdef readonly Py_ssize_t size
     cdef readonly Py_ssize_t exports
     cdef readonly bint readonly
-    # All exports are equal, so they share these; they live as long as the buffer does.
 
     def __init__(self):
         raise TypeError("buffers are made by BufferPool.acquire")
 
     def __dealloc__(self):
-        # Runs under the GIL and possibly inside an allocation: no lock, no Python object is made.
+        # Runs under the GIL and possibly inside an allocation: takes no lock, creates no Python object.
         self._let_go()
 
     cdef void _let_go(self) noexcept:
@@ -444,7 +442,7 @@ cdef class Buffer:
 
     @property
     def released(self):
-        """Whether the memory was given back."""
+        """Whether the memory was returned to the pool."""
         return self._memory == NULL
 
     def set_readonly(self):
@@ -453,7 +451,7 @@ cdef class Buffer:
         self.readonly = True
 
     def release(self):
-        """Gives the memory back now. BufferError while exports live."""
+        """Returns the memory to the pool now. BufferError while exports exist."""
         if self.exports:
             raise BufferError(f"{self.exports} exports of this buffer are alive; release them first")
         self._let_go()

@@ -1,8 +1,8 @@
-"""Tells buffers whose bytes are their value from those that hold addresses, or lack a part of what they stand for.
+"""Finds buffers whose bytes are not their value, because they contain addresses or lack a mask.
 
-The format of a buffer says most of it, and `FlatView` reads that; this is what no format says: what ctypes hides of
-packed structures and unions, and NumPy's masks. Only `pool` calls it. It must not import NumPy or ctypes: where
-neither is loaded, no object is one of theirs.
+`FlatView` reads the format of a buffer, which shows most of these. Here are those that a format does not show: packed
+structures and unions of ctypes, and NumPy's masks. Only `pool` calls it. It must not import NumPy or ctypes: if neither
+is loaded, no object is one of theirs.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from typing import Any
 
 
 def check_owner(owner: Any, name: str, writable: bool) -> None:
-    """Looks at what exports a buffer, beneath a memoryview of it.
+    """Checks the exporter of a buffer, beneath a memoryview of it.
 
     Raises:
         TypeError: its bytes are not its value.
     """
     masked = getattr(sys.modules.get("numpy.ma"), "MaskedArray", None)
     if masked is not None and isinstance(owner, masked):
-        remedy = f"give {name}.data" if writable else f"give {name}.filled(value), or {name}.data and the mask apart"
+        remedy = (
+            f"give {name}.data" if writable else f"give {name}.filled(value), or {name}.data and the mask separately"
+        )
         raise TypeError(f"{name} is a masked array, whose mask is not in its bytes; {remedy}")
     types = sys.modules.get("_ctypes")
     if types is not None and isinstance(owner, _types_of(types)) and _points(types, type(owner)):
@@ -27,7 +29,7 @@ def check_owner(owner: Any, name: str, writable: bool) -> None:
 
 
 def addresses(owner: Any, name: str, writable: bool) -> str:
-    """A sentence about a buffer that holds addresses, with the remedy."""
+    """A message about a buffer that contains addresses, with the remedy."""
     dtype = getattr(owner, "dtype", None)
     what = f"has dtype {dtype}" if dtype is not None else f"is a {type(owner).__name__}"
     told = f"{name} {what}: its bytes are addresses, which mean nothing outside this process"

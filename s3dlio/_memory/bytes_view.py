@@ -1,6 +1,6 @@
-"""`BytesView`: what a download returns, a read-only window on memory that nobody has copied.
+"""`BytesView`: the result of a download, a read-only view of memory without a copy.
 
-Letting go of the last view, and of everything exported from it, makes the memory warm stock for the next read.
+Releasing the last view, and everything exported from it, returns the memory to the pool for the next read.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class BytesView(FlatView):
             theirs = FlatView(other)
         except TypeError:
             return NotImplemented
-        except (ValueError, BufferError):  # its bytes do not lie one after the other
+        except (ValueError, BufferError):  # it is not contiguous
             return False
         return len(theirs) == len(self) and memoryview(self) == memoryview(theirs)
 
@@ -59,7 +59,7 @@ class BytesView(FlatView):
         return bytes(self)
 
     def tobytes(self) -> bytes:
-        """A copy as `bytes`, by memoryview's name for it."""
+        """A copy as `bytes`, under the name that memoryview uses."""
         return bytes(self)
 
     def __repr__(self) -> str:

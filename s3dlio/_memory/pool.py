@@ -1,6 +1,6 @@
-"""The process-wide pool of payload memory, and flat byte views of whatever callers give.
+"""The process-wide pool of payload memory, and flat byte views of the buffers that callers give.
 
-Bad buffers are refused here with a sentence that names the remedy. Callers are `writer`, `reader` and `objects`.
+Bad buffers are refused here with a message that names the remedy. Callers are `writer`, `reader` and `objects`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _pool: BufferPool | None = None
 
 
 def pool() -> BufferPool:
-    """The pool, made when first needed so that importing reads no variable and maps no memory."""
+    """The pool, created when first needed, so that importing reads no variable and maps no memory."""
     global _pool
     with _lock:
         if _pool is None:
@@ -39,14 +39,14 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-# Types of whose instances the format of the buffer says all, so that a small write looks no further. Those that are
-# learned, as numpy.ndarray is, are never freed (CPython's Py_TPFLAGS_HEAPTYPE tells those that may be).
+# Types for whose instances the format of the buffer is enough, so that a small write checks no further. Types that are
+# added, such as numpy.ndarray, are never freed (CPython's Py_TPFLAGS_HEAPTYPE marks those that may be).
 PLAIN_TYPES: set[type] = {bytes, bytearray, FlatView, array.array, mmap.mmap}
 _HEAP_TYPE = 1 << 9
 
 
 def flat_view(data: Any, name: str = "data", *, writable: bool = False) -> memoryview:
-    """The bytes of any C-contiguous buffer, whatever its format, item size and shape, without a copy.
+    """The bytes of any C-contiguous buffer, of any format, item size and shape, without a copy.
 
     Raises:
         TypeError: it is text, lives on a device, offers no buffer, or its bytes are not its value: they are addresses,
@@ -76,7 +76,7 @@ def flat_view(data: Any, name: str = "data", *, writable: bool = False) -> memor
 
 
 def _refusal(data: Any, name: str, writable: bool, error: Exception) -> Exception:
-    """Why a buffer cannot be taken, and what to do."""
+    """Why a buffer cannot be used, and what to do."""
     try:
         view: Any = memoryview(data)
     except (TypeError, ValueError, BufferError):

@@ -47,7 +47,6 @@ cdef extern from *:
     bint holds_addresses(const char* format) noexcept
 
 
-
 class HoldsAddresses(TypeError):
     """The elements of a buffer are addresses or contain addresses."""
 
@@ -109,7 +108,6 @@ cdef class FlatView:
     cdef Py_ssize_t _length
     cdef Py_ssize_t _exports
     cdef bint _readonly
-    # Shared by all exports; an export keeps the view alive.
 
     def __cinit__(self, source, offset=0, length=None, *, bint readonly=True):
         cdef int flags = PyBUF_C_CONTIGUOUS if readonly else (PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)

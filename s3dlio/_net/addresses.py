@@ -1,7 +1,7 @@
 """Turns ``s3://bucket/key`` into (bucket, key) and back, and both into the request target of an endpoint.
 
-Pure functions of text: it must never normalise a key, because S3 keys are exact byte strings in which
-``//``, ``.`` and ``%41`` mean themselves. Callers are the public functions (URIs) and `service` (targets).
+Pure functions of text. They never normalise a key: S3 keys are exact byte strings, in which ``//``, ``.`` and ``%41``
+are ordinary characters. Callers are the public functions (URIs) and `service` (targets).
 """
 
 from __future__ import annotations
@@ -21,21 +21,22 @@ _NO_ARN = (
     "access points, Outposts and Object Lambda are not supported; name the bucket, or the access point's alias, "
     "as in 's3://bucket/key'"
 )
-# Directory buckets (S3 Express One Zone): sessions and zonal hosts of their own. Other stores know no such name.
+# Directory buckets (S3 Express One Zone): they need sessions and zonal hosts. Other stores have no such names.
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/directory-bucket-naming-rules.html
 _DIRECTORY_BUCKET = "--x-s3"
 
 # Buckets of today have 3 to 63 lower-case characters, but those made in us-east-1 before 2018 may have up to
 # 255, upper-case letters and underscores: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
-# What can be one label of a host name, and what a wildcard certificate covers.
+# Names that are one label of a host name, which a wildcard certificate covers, and names of several labels.
 _DNS_BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9-]{1,61})[a-z0-9]")
 _DNS_BUCKET_WITH_DOTS = re.compile(
     r"(?=.{3,63}\Z)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*"
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9._-]{0,252}[a-z0-9_.])?")
-_REGION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+# `checks.is_region` says what a region is; in the name of an Amazon host, it is one label (RFC 1123, section 2.1).
+_HOST_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
 # Domain of each partition by the prefix of its regions; the first match counts and the last line matches all.
 _PARTITIONS = (
@@ -97,7 +98,7 @@ def parse_uri(uri: str, *, require_key: bool = True) -> Location:
 
 
 def check_location(bucket: str, key: str, *, require_key: bool = True) -> Location:
-    """Bucket and key that were given apart, under the rules of `parse_uri`.
+    """Bucket and key that were given separately, by the rules of `parse_uri`.
 
     Raises:
         UnsupportedUriError: naming both and what is wrong.
@@ -109,10 +110,10 @@ def check_location(bucket: str, key: str, *, require_key: bool = True) -> Locati
 
 def _checked(bucket: str, key: str, described: str, require_key: bool) -> Location:
     if not bucket:
-        raise UnsupportedUriError(f"{described} names no bucket; write it as 's3://bucket/key'")
+        raise UnsupportedUriError(f"{described} has no bucket; write it as 's3://bucket/key'")
     if bucket[:4].lower() == "arn:":
-        raise UnsupportedUriError(f"{described} names an ARN, and {_NO_ARN}")
-    if ":" in bucket or "@" in bucket or "%40" in bucket:  # what stands there may be a secret, so it is not repeated
+        raise UnsupportedUriError(f"{described} is an ARN, and {_NO_ARN}")
+    if ":" in bucket or "@" in bucket or "%40" in bucket:  # it may be a secret, so it is not repeated
         raise UnsupportedUriError(
             "a user, password or port stands before the bucket's name; write the URI as 's3://bucket/key', and give "
             "Client(credentials=..., endpoint_url=...)"
@@ -123,18 +124,18 @@ def _checked(bucket: str, key: str, described: str, require_key: bool) -> Locati
             "with a letter or digit first"
         )
     if require_key and not key:
-        raise UnsupportedUriError(f"{described} names no object; add its key, as in 's3://{bucket}/key'")
+        raise UnsupportedUriError(f"{described} has no key; add it, as in 's3://{bucket}/key'")
     control = _CONTROL.search(key)
     if control:
         raise UnsupportedUriError(
-            f"{described}: the key holds the control character {control.group()!r} "
+            f"{described}: the key contains the control character {control.group()!r} "
             f"at position {control.start()}; remove it"
         )
     try:
         key.encode()
     except UnicodeEncodeError as error:
         raise UnsupportedUriError(
-            f"{described}: the key holds a lone surrogate at position {error.start}, which UTF-8 "
+            f"{described}: the key contains a lone surrogate at position {error.start}, which UTF-8 "
             "cannot express; decode the name with its real encoding first"
         ) from None
     return Location(bucket, key)
@@ -146,7 +147,7 @@ def format_uri(bucket: str, key: str) -> str:
 
 
 def encode_key(key: str) -> str:
-    """The key as a request path holds it: UTF-8, all but RFC 3986 unreserved characters and ``/`` encoded.
+    """The key as in a request path: UTF-8, all but RFC 3986 unreserved characters and ``/`` encoded.
 
     Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
     """
@@ -163,16 +164,16 @@ def aws_endpoint(region: str, *, fips: bool = False, dualstack: bool = False, gl
     """The HTTPS endpoint of Amazon S3 in `region`, by the region's partition.
 
     Args:
-        fips: the one whose cryptography is validated by FIPS 140.
-        dualstack: the one that is reached by IPv4 and IPv6.
-        global_host: for us-east-1 alone, the one without a region in its name; it has no other variant.
+        fips: the endpoint whose cryptography is validated by FIPS 140.
+        dualstack: the endpoint for both IPv4 and IPv6.
+        global_host: for us-east-1 only, the endpoint without a region in its name; it has no other variant.
 
     Raises:
         ConfigurationError: `region` cannot be part of a host name, or its partition has no such endpoint.
 
     Source: https://docs.aws.amazon.com/general/latest/gr/s3.html
     """
-    if not _REGION.fullmatch(region):
+    if not _HOST_LABEL.fullmatch(region):
         raise ConfigurationError(f"region {region!r} is not a region name; use one like 'eu-central-1'")
     domain = next(domain for prefix, domain in _PARTITIONS if region.startswith(prefix))
     if fips and region.startswith("cn-"):
@@ -214,17 +215,17 @@ class Endpoint:
         parts, port = _split_endpoint(url)
         host = (parts.hostname or "").lower()
         if not _is_address(host) and not _HOST.fullmatch(host):
-            raise ConfigurationError(f"endpoint {url!r} names no usable host; write it as 'https://host:port'")
+            raise ConfigurationError(f"endpoint {url!r} has no usable host; write it as 'https://host:port'")
         if addressing_style == "virtual" and _is_address(host):
             raise ConfigurationError(
-                f"endpoint {url!r} is an address, which buckets cannot stand before; "
+                f"endpoint {url!r} is an IP address, and a bucket name cannot be put before one; "
                 "use a host name or addressing_style='path'"
             )
         base_path = quote(parts.path.rstrip("/"), safe="/%")
         return cls(parts.scheme, host, port, base_path, addressing_style)
 
     def target(self, bucket: str | None, key: str = "", query: Sequence[tuple[str, str]] = ()) -> Target:
-        """Where a request for the object goes; an empty key means the bucket, no bucket the service.
+        """The target of a request for the object; an empty key means the bucket, no bucket the service.
 
         Raises:
             ConfigurationError: the style is ``virtual`` and the bucket's name cannot be part of a host name.
@@ -246,7 +247,7 @@ class Endpoint:
         return Target(origin, _host_header(origin), path or "/", encode_query(query))
 
     def targets(self, bucket: str | None, keys: Sequence[str]) -> list[Target]:
-        """Where requests for several objects of one bucket go: as `target` of each, but found once for all of them.
+        """The targets of several objects of one bucket, as `target` returns them, but with one look-up for all.
 
         Raises:
             ConfigurationError: as for `target`.
@@ -272,7 +273,7 @@ class Endpoint:
         return any(self.host.endswith(f".{domain}") for _, domain in _PARTITIONS)
 
     def check_variant(self, *, fips: bool, dualstack: bool) -> None:
-        """Refuses an endpoint that is not of the kind that environment or profile ask for.
+        """Refuses an endpoint that is not of the kind that environment or profile require.
 
         Raises:
             ConfigurationError: naming the setting and what to do.
@@ -283,22 +284,21 @@ class Endpoint:
         ):
             if wanted and label not in re.split("[.-]", self.host):
                 raise ConfigurationError(
-                    f"{variable} is true, but the endpoint {self.host} is no {label} endpoint: "
-                    "unset the one or the other"
+                    f"{variable} is true, but the endpoint {self.host} is not a {label} endpoint: unset one of the two"
                 )
 
 
 def _split_endpoint(url: str) -> tuple[SplitResult, int]:
     """The URL's parts and port; refuses everything that is not an address."""
     if _CONTROL.search(url) or " " in url or not url.isascii():
-        raise ConfigurationError(f"endpoint {shown(url)} holds blanks, control or non-ASCII characters; remove them")
+        raise ConfigurationError(f"endpoint {shown(url)} contains blanks, control or non-ASCII characters; remove them")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
         raise ConfigurationError("the endpoint URL is malformed; write it as 'https://host:port'") from None
-    if "@" in parts.netloc or "%40" in parts.netloc:  # the URL holds a password, so that it is not repeated
-        raise ConfigurationError("the endpoint URL holds a user name; give credentials apart from it")
+    if "@" in parts.netloc or "%40" in parts.netloc:  # the URL contains a password, so it is not repeated
+        raise ConfigurationError("the endpoint URL contains a user name; give credentials separately")
     if parts.scheme not in _DEFAULT_PORTS or not parts.netloc:
         raise ConfigurationError(f"endpoint {shown(url)} is not an HTTP URL; write it as 'https://host:port'")
     if parts.query or parts.fragment:

@@ -1,8 +1,8 @@
 """The only importer of urllib3: connecting, TLS verification, proxies, and leases of pooled connections.
 
-What is sent over a lease is `exchange`'s business. A connection comes back only when its exchange
-ended cleanly; anything else closes it. It must never hand a child the parent's sockets. `service`
-holds it, `attempts` leases.
+`exchange` sends and receives over a lease. A connection returns to its pool only if its exchange ended cleanly;
+otherwise it is closed. A forked child must never use the parent's sockets. `service` holds the pools, `attempts`
+leases.
 """
 
 from __future__ import annotations
@@ -43,24 +43,24 @@ from .exchange import reset_connection
 from .idle_connections import IdleConnections
 from .proxies import ProxyRefusedError, load_proxies, proxy_for
 
-# Idle connections kept to one host where the client has no cap of its own.
+# Idle connections kept to one host if the client sets no cap.
 KEPT_IDLE = 256
-# Hosts whose connections are kept; virtual-host addressing makes one of each bucket.
+# Hosts whose connections are kept; with virtual-host addressing, each bucket is a host.
 KEPT_HOSTS = 64
-# A peer this near, in microseconds of round trip, is sent through a buffer of so many bytes (the kernel doubles it).
-# Left to itself it grows to several MiB a connection, and by the time a byte is read it has left the cache: 4.3 instead
-# of 5.4 GiB/s on loopback, at 0.19 instead of 0.15 CPU s/GiB in the kernel. Even at 1 ms it lets a GB/s through.
-# A tenth of it would be less than one segment of loopback, and stalls.
+# For a peer with at most this round trip, in microseconds, the send buffer has so many bytes (the kernel doubles it).
+# Otherwise it grows to several MiB for each connection, and bytes leave the cache before they are read: 4.3 instead of
+# 5.4 GiB/s on loopback, at 0.19 instead of 0.15 CPU s/GiB in the kernel. Even at 1 ms it is enough for 1 GB/s. A tenth
+# of it would be less than one segment on loopback, and stalls.
 NEAR = 1000
 NEAR_SEND_BUFFER = 512 << 10
 # Where Linux has the smoothed round trip in its struct tcp_info: an unsigned int (linux/tcp.h).
 _RTT_AT = 68
 
-# Seconds between two looks around while a connection is made, or all of a capped client's connections are leased; a
-# connection that comes back wakes the wait at once.
+# Seconds between two checks while connecting, or while all connections of a capped client are leased; a connection that
+# returns ends the wait.
 WAIT_SLICE = 0.1
-# Of a host's addresses each is given its share of the time that is left, but so many seconds at least: an address that
-# nobody answers at must not use up what the others would need.
+# Each of a host's addresses gets its share of the remaining time, but at least so many seconds: an address that does
+# not respond must not use up the time of the others.
 LEAST_SHARE = 0.5
 
 
@@ -70,11 +70,11 @@ class Lease:
     Attributes:
         sock: the connected, non-blocking socket.
         reused: it had served an exchange before.
-        previous_head: head of the last answer to that; empty where none came.
-        ended: the exchange ended, with whatever answer; one that did not is not to be finished by the kernel.
-        origin_form_absolute: a plain-HTTP proxy is between: the request target must be absolute.
-        proxy: host and port of a proxy that is between; None for none.
-        proxy_headers: headers that proxy wants.
+        previous_head: head of the last response on it; empty if none was received.
+        ended: the exchange ended with a response. If not, closing drops the bytes that the kernel has not sent yet.
+        origin_form_absolute: there is a plain-HTTP proxy: the request target must be absolute.
+        proxy: host and port of the proxy; None for none.
+        proxy_headers: headers that the proxy needs.
     """
 
     def __init__(self, pool: Any, connection: Any, reused: bool, absolute: bool) -> None:
@@ -87,11 +87,11 @@ class Lease:
         self.reused = reused
         self.previous_head: bytes = getattr(connection, "s3dlio_last_head", b"") if reused else b""
         self.origin_form_absolute = absolute
-        self.proxy = _place(pool)
+        self.proxy = _proxy_address(pool)
         self.proxy_headers: dict[str, str] = dict(pool.proxy_headers) if absolute else {}
 
     def keep(self, last_head: bytes = b"") -> None:
-        """Says that the exchange ended cleanly, by an answer of this head, so that the connection may serve again."""
+        """Allows the connection to be reused: the exchange ended cleanly, with a response of this head."""
         self._connection.s3dlio_last_head = last_head
         self._kept = self.ended = True
 
@@ -105,40 +105,40 @@ class Lease:
             self._connection.close()  # only this process's descriptor: the connection is the parent's
             return
         if kind is not None or not self.ended:
-            _hang_up(self._connection, reset=True)
+            _shut_down(self._connection, reset=True)
         elif not self._kept or _has_unread(self.sock):
-            _hang_up(self._connection)
+            _shut_down(self._connection)
         self._pool._put_conn(self._connection)
 
 
 def _has_unread(sock: Any) -> bool:
-    """Whether bytes wait that nobody asked for, or the peer has closed: such a connection is out of step."""
+    """Whether there are unrequested bytes, or the peer has closed: such a connection is out of step."""
     if isinstance(sock, ssl.SSLSocket) and sock.pending():
         return True
     return _ready(sock, select.POLLIN, 0.0)
 
 
 def _ready(sock: socket.socket, events: int, seconds: float | None) -> bool:
-    """Waits at most so long for one of `events`; whether one came."""
+    """Waits at most `seconds` for one of `events`; returns whether one came."""
     poller = select.poll()
     poller.register(sock, events)
     return bool(poller.poll(None if seconds is None else max(0.0, seconds * 1000)))
 
 
-def _hang_up(connection: Any, *, reset: bool = False) -> None:
-    """Ends the connection for the peer too, though a forked child may still hold its descriptor.
+def _shut_down(connection: Any, *, reset: bool = False) -> None:
+    """Ends the connection for the peer too, even if a forked child still holds its descriptor.
 
-    `reset` drops what the kernel has not sent yet, so that no byte of a part follows an abort.
+    `reset` drops the bytes that the kernel has not sent yet, so that no byte of a part follows an abort.
     """
     sock = connection.sock
     if sock is not None and not (reset and reset_connection(sock.fileno())):
-        with contextlib.suppress(OSError):  # the peer was faster
+        with contextlib.suppress(OSError):  # the peer closed it first
             sock.shutdown(socket.SHUT_RDWR)
     connection.close()
 
 
-def _suit_send_buffer(sock: Any) -> None:
-    """Keeps what a near peer is sent in the cache; a far one needs the kernel's buffer, which grows with distance."""
+def _limit_send_buffer(sock: Any) -> None:
+    """Keeps bytes for a near peer in the cache. A far one needs the kernel's buffer, which grows with distance."""
     if not hasattr(socket, "TCP_INFO"):
         return
     with contextlib.suppress(OSError, struct.error):
@@ -171,32 +171,32 @@ class Connections:
         *,
         fresh: bool = False,
         check: Callable[[], None] | None = None,
-        at_once: bool = False,
+        no_wait: bool = False,
         within: float | None = None,
     ) -> Lease:
-        """A connection to `origin`, made if none is idle.
+        """A connection to `origin`, a new one if none is idle.
 
-        Where the client has a cap and all its connections are leased, it waits for one to come back.
+        If the client has a cap and all its connections are leased, it waits for one to be returned.
 
         Args:
             origin: where to connect.
-            fresh: never take a connection that served before.
-            check: called about ten times a second during such a wait, and while the connection is made; what it raises
-                ends that. Looking up a host's name hears nothing: no system call that does it can be interrupted.
-            at_once: rather raise TransportError than wait for a connection: for who holds a lease already.
-            within: seconds that both may take, where that is less than the settings say.
+            fresh: never take a connection that was used before.
+            check: called about ten times a second during such a wait and while connecting; an exception that it raises
+                ends both. It cannot interrupt the look-up of a host's name, which is one system call.
+            no_wait: raise TransportError instead of waiting for a connection: for callers that hold a lease already.
+            within: seconds that both may take, if less than the settings allow.
 
         Raises:
-            TransportError: it could not be made (`TimeoutError`: not in time).
+            TransportError: it could not be established (`TimeoutError`: not in time).
             ConfigurationError: the proxy or the CA bundle cannot be used.
         """
         proxy = self._proxy_for(origin)
         until = None if within is None else time.monotonic() + within
-        pool, connection = self._checked_out(origin, proxy, check, at_once, until)
+        pool, connection = self._checked_out(origin, proxy, check, no_wait, until)
         try:
             reused = not fresh and not connection.is_closed
             if not reused:
-                _hang_up(connection)
+                _shut_down(connection)
                 self._connect(pool, connection, origin, until, check)
             connection.sock.setblocking(False)
         except BaseException:
@@ -212,7 +212,7 @@ class Connections:
             self._proxies = {}
         for manager in managers:
             for pool in map(manager.pools.get, manager.pools.keys()):
-                if pool is not None:  # forgotten meanwhile, as the host least recently used
+                if pool is not None:  # dropped meanwhile as the least recently used host
                     pool.close()
             manager.clear()
 
@@ -221,34 +221,34 @@ class Connections:
         origin: Origin,
         proxy: str | None,
         check: Callable[[], None] | None,
-        at_once: bool,
+        no_wait: bool,
         until: float | None,
     ) -> tuple[Any, Any]:
         while True:
             pool = self._manager(origin.scheme, proxy).connection_from_host(origin.host, origin.port, origin.scheme)
             try:
-                return pool, pool._get_conn(timeout=0.001 if at_once else WAIT_SLICE)
+                return pool, pool._get_conn(timeout=0.001 if no_wait else WAIT_SLICE)
             except exceptions.EmptyPoolError:
-                if at_once:
+                if no_wait:
                     raise TransportError(f"no connection to {origin.host}:{origin.port} is free") from None
                 if until is not None and time.monotonic() >= until:
-                    raise TimeoutError(f"no connection to {origin.host}:{origin.port} came back in time") from None
+                    raise TimeoutError(f"no connection to {origin.host}:{origin.port} was returned in time") from None
                 if check is not None:
                     check()
             except exceptions.ClosedPoolError:
-                continue  # by `close`, or as the host least recently used: the next round makes another
+                continue  # closed by `close`, or as the least recently used host: the next round makes another
 
     def _connect(
         self, pool: Any, connection: Any, origin: Origin, until: float | None, check: Callable[[], None] | None
     ) -> None:
         where = f"{origin.scheme}://{origin.host}:{origin.port}"
         if pool.proxy is not None:
-            where += f" by the proxy {_place(pool)}"
+            where += f" through the proxy {_proxy_address(pool)}"
         seconds = self._settings.timeouts.connect
         if until is not None:
             seconds = min(seconds, max(0.001, until - time.monotonic()))
         connection.timeout = seconds
-        before, _connecting.budget = _connecting.budget, _Budget(seconds, check)  # a signal's handler may connect too
+        before, _connecting.budget = _connecting.budget, _Budget(seconds, check)  # a signal handler may connect too
         try:
             if pool.proxy is not None and origin.scheme == "https":
                 pool._prepare_proxy(connection)
@@ -264,13 +264,13 @@ class Connections:
             tunnel = _TUNNEL_FAILED.match(str(error))
             if tunnel is not None and tunnel[1][0] == "4" and tunnel[1] not in ("408", "429"):
                 what = f"a tunnel to {origin.host}:{origin.port}"
-                raise ProxyRefusedError.of_status(int(tunnel[1]), _place(pool), what) from error
+                raise ProxyRefusedError.of_status(int(tunnel[1]), _proxy_address(pool), what) from error
             raise TransportError(f"no connection to {where}: {error}") from error
         finally:
             _connecting.budget = before
             with no_fork():
                 tls.leave()
-        _suit_send_buffer(connection.sock)
+        _limit_send_buffer(connection.sock)
         if origin.scheme == "https" and not self._settings.verify:
             warnings.warn(
                 f"the certificate of {origin.host} is not verified (verify=False)",
@@ -294,7 +294,7 @@ class Connections:
             "timeout": Timeout(connect=settings.timeouts.connect),
             "socket_options": HTTPConnection.default_socket_options,  # TCP_NODELAY, which pools of a proxy lack
         }
-        if scheme == "https" or _speaks_tls(proxy):
+        if scheme == "https" or _uses_tls(proxy):
             options["ssl_context"] = self._tls_context()
             options["cert_reqs"] = "CERT_REQUIRED" if settings.verify else "CERT_NONE"
         manager = urllib3.PoolManager(**options) if proxy is None else _proxy_manager(proxy, options)
@@ -302,7 +302,7 @@ class Connections:
         return manager
 
     def _tls_context(self) -> ssl.SSLContext:
-        """One context for all connections: reading the platform's authorities takes tens of milliseconds."""
+        """One context for all connections: loading the platform's authorities takes tens of milliseconds."""
         with no_fork():
             context = self._new_tls_context()
         context.sslsocket_class = _SteppedSocket
@@ -333,28 +333,30 @@ class Connections:
             return self._proxies[origin]
         except KeyError:
             proxy = proxy_for(origin)
-        if origin.scheme == "https" and _speaks_tls(proxy):
-            # urllib3 would wrap TLS in TLS in an object that is no socket.
-            raise ConfigurationError("https through a proxy that itself speaks TLS; give HTTPS_PROXY an http:// URL")
+        if origin.scheme == "https" and _uses_tls(proxy):
+            # urllib3 would wrap TLS in TLS in an object that is not a socket.
+            raise ConfigurationError(
+                "https through a proxy that itself uses TLS is not supported; give HTTPS_PROXY an http:// URL"
+            )
         self._proxies[origin] = proxy
         return proxy
 
 
-# How the standard library tells what a proxy said to CONNECT.
+# The standard library's message with the status of a proxy's response to CONNECT.
 _TUNNEL_FAILED = re.compile(r"Tunnel connection failed: ([0-9]{3})\b")
 
 
-def _place(pool: Any) -> str | None:
+def _proxy_address(pool: Any) -> str | None:
     """Host and port of the pool's proxy."""
     return None if pool.proxy is None else f"{pool.proxy.host}:{pool.proxy.port}"
 
 
-def _speaks_tls(proxy: str | None) -> bool:
+def _uses_tls(proxy: str | None) -> bool:
     return proxy is not None and proxy.lower().startswith("https:")
 
 
 def _proxy_manager(proxy: str, options: dict[str, Any]) -> urllib3.PoolManager:
-    """Refuses what is no proxy without repeating it: it may hold a password."""
+    """Refuses a URL that is not a proxy's without repeating it: it may contain a password."""
     try:
         url = parse_url(proxy)
         if not url.host:
@@ -374,10 +376,10 @@ def _proxy_manager(proxy: str, options: dict[str, Any]) -> urllib3.PoolManager:
 
 
 class _Budget:
-    """What making one connection may take: all addresses, a proxy's answer and the handshake share it.
+    """The time for establishing one connection: all addresses, the proxy's response and the handshake share it.
 
     Args:
-        check: called during each wait; what it raises ends everything.
+        check: called during each wait; an exception that it raises ends everything.
     """
 
     def __init__(self, seconds: float, check: Callable[[], None] | None) -> None:
@@ -386,7 +388,7 @@ class _Budget:
 
     @property
     def left(self) -> float:
-        """Seconds, never none: what cannot begin any more ends with its first wait."""
+        """Seconds, never 0: a step that is too late ends with its first wait."""
         return max(0.001, self.until - time.monotonic())
 
     def wait(self, sock: socket.socket, events: int, until: float | None = None) -> None:
@@ -400,7 +402,7 @@ class _Budget:
 
 
 class _Connecting(threading.local):
-    """The budget of the connection that this thread makes."""
+    """The budget of the connection that this thread establishes."""
 
     budget: _Budget | None = None
 
@@ -410,12 +412,12 @@ _connecting = _Connecting()
 
 def _budget() -> _Budget:
     budget = _connecting.budget
-    assert budget is not None, "connections are made by `Connections.lease`"
+    assert budget is not None, "connections are established by `Connections.lease`"
     return budget
 
 
 class _ConnectingSocket(socket.socket):
-    """What a proxy is spoken to over, and TLS is made of: while it connects, each wait draws on the budget."""
+    """A socket to the store or a proxy: while it connects, each wait draws on the budget."""
 
     @classmethod
     def reached(
@@ -446,9 +448,9 @@ class _ConnectingSocket(socket.socket):
 
 
 class _SteppedSocket(ssl.SSLSocket):
-    """Performs its handshake in steps between which it waits for the peer: a fork waits for a step, not for the peer.
+    """Does its handshake in steps and waits for the peer between them: a fork waits for a step, not for the peer.
 
-    Without the GIL, making the object and each step take locks of OpenSSL's.
+    Creating the object and each step take locks of OpenSSL without the GIL.
     """
 
     @classmethod
@@ -466,7 +468,7 @@ class _SteppedSocket(ssl.SSLSocket):
         try:
             self._shake()
         except BaseException:
-            self.close()  # before Python 3.13 the standard library does so after some errors only
+            self.close()  # before Python 3.13 the standard library does so only after some errors
             raise
         self.settimeout(timeout)
 
@@ -483,7 +485,7 @@ class _SteppedSocket(ssl.SSLSocket):
 
 
 class _HTTPConnection(HTTPConnection):
-    """urllib3's connection, made within a budget."""
+    """urllib3's connection, established within a budget."""
 
     def _new_conn(self) -> socket.socket:
         try:
@@ -498,12 +500,12 @@ class _HTTPConnection(HTTPConnection):
             raise exceptions.NewConnectionError(self, f"Failed to establish a new connection: {error}") from error
 
     def _reached(self) -> socket.socket:
-        """A socket connected to the first of the host's addresses that answers within its share of the time."""
+        """A socket connected to the first of the host's addresses that responds within its share of the time."""
         budget = _budget()
         try:
             found = socket.getaddrinfo(self._dns_host.strip("[]"), self.port, type=socket.SOCK_STREAM)
         except UnicodeError as error:
-            raise OSError(f"{self.host!r} is no host name") from error
+            raise OSError(f"{self.host!r} is not a host name") from error
         failed: OSError = OSError("the host has no address")
         for number, (family, kind, protocol, _, address) in enumerate(found):
             if time.monotonic() >= budget.until:
@@ -518,7 +520,7 @@ class _HTTPConnection(HTTPConnection):
         try:
             raise failed
         finally:
-            del failed  # it holds this frame
+            del failed  # it refers to this frame
 
 
 class _HTTPSConnection(_HTTPConnection, HTTPSConnection):
@@ -539,14 +541,14 @@ class _HTTPPool(urllib3.HTTPConnectionPool):
         _living.add(self)
 
     def _reset_after_fork(self) -> None:
-        """Lets the parent's idle connections go.
+        """Closes this process's descriptors of the parent's idle connections.
 
-        An open descriptor here would keep the connection open after the parent has closed it.
+        They would keep connections open after the parent has closed them.
         """
         idle: Any = self.pool
         self.pool = None
         if idle is not None:
-            for connection in idle.take_all():
+            for connection in idle.clear():
                 connection.close()
 
 

@@ -1,7 +1,7 @@
-"""The few daemon threads that sit in the native exchange loop, and the hand-over to them.
+"""The few daemon threads that run the native exchange loop, and the submission of exchanges to them.
 
-Nothing here may block but the loop's own poll: no name is resolved, and a driver thread takes no lock at all.
-Callers are the exchanges of `attempts` and `series`, on worker threads or the caller's own.
+A driver thread blocks only in the loop's poll: it resolves no name and takes no lock but the loop's own. Callers are
+the exchanges of `attempts` and `series`, on worker threads or the caller's own.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from .exchange_loop import ExchangeLoop
 
 log = logging.getLogger("s3dlio")
 
-# Beyond this, threads only share memory bandwidth (measured: two move 10.9 GiB/s on two cores, sixteen 7.3).
+# More threads only share memory bandwidth (measured: two move 10.9 GiB/s on two cores, sixteen 7.3).
 MOST_DRIVERS = 8
-# Seconds until another thread is asked for where none could be had.
+# Seconds until the next try after no thread could be started.
 ASK_AGAIN = 1.0
 
 
 class Drivers:
-    """A few loops; each has one thread, started when all others have something to do."""
+    """A few loops with one thread each; another one is started when all are busy."""
 
     def __init__(self, count: int) -> None:
         self._lock = threading.Lock()
@@ -43,12 +43,12 @@ class Drivers:
         return self._closed
 
     def submit(self, exchange: Exchange) -> None:
-        """Hands an exchange to the least loaded loop; one that was cancelled before stays so.
+        """Submits an exchange to the least loaded loop; a cancelled one stays cancelled.
 
         Raises:
-            ValueError: it was handed over already.
+            ValueError: it was submitted already.
             RuntimeError: the drivers are closed, or there is no thread and none can be started.
-            OSError, MemoryError: there is no thread, and what one needs cannot be had.
+            OSError, MemoryError: there is no thread, and no memory or descriptor for one.
         """
         with self._lock:
             if self._closed:
@@ -56,7 +56,7 @@ class Drivers:
             self._least_loaded().submit(exchange)
 
     def make_ready(self) -> None:
-        """Starts the first loop, so that workers cannot take the last threads; `submit` says what is wrong."""
+        """Starts the first loop, so that workers cannot take the last threads; `submit` raises if it fails."""
         if self._loops:
             return
         with self._lock, contextlib.suppress(RuntimeError, OSError, MemoryError):
@@ -67,7 +67,7 @@ class Drivers:
         """Cancels every exchange and ends the threads, waiting at most `timeout` seconds for them.
 
         Returns:
-            Whether all have ended; one that has not is a daemon, and ends with the process.
+            Whether all have ended; the others are daemons and end with the process.
         """
         with self._lock:
             self._closed = True
@@ -90,9 +90,9 @@ class Drivers:
         try:
             return self._started()
         except (RuntimeError, OSError, MemoryError) as error:
-            # A limit of threads, of memory or of descriptors; or the interpreter exits. One loop drives any number.
+            # A limit on threads, memory or descriptors, or the interpreter exits. One loop drives any number.
             self._ask_again_at = time.monotonic() + ASK_AGAIN
-            log.info("%d driver threads have to do: %s", len(self._loops), error)
+            log.info("no more than %d driver threads can be started: %s", len(self._loops), error)
             return best
 
     def _started(self) -> ExchangeLoop:
@@ -104,11 +104,11 @@ class Drivers:
         try:
             thread.start()
             self._threads.append(thread)
-            self._loops.append(loop)  # only now: never a loop without a thread
+            self._loops.append(loop)  # last: never a loop without a thread
         except BaseException:
             if loop not in self._loops:
                 loop.close()
-                with contextlib.suppress(RuntimeError):  # the thread has started all the same, and frees the bell
+                with contextlib.suppress(RuntimeError):  # the thread has started anyway
                     loop.run()
             raise
         return loop
@@ -119,7 +119,7 @@ def _drive(loop: ExchangeLoop) -> None:
         try:
             loop.run()
         except MemoryError:
-            # Not even a list of the ended could be made: the exchanges stay in the loop and are looked at again.
+            # No memory for the list of ended exchanges: they stay in the loop, and the next round returns them.
             log.exception("an exchange loop is short of memory")
     with no_fork():
         tls.leave()
@@ -130,7 +130,7 @@ _lock = threading.Lock()
 
 
 def drivers() -> Drivers:
-    """This process's drivers, made anew after a fork and after `close`."""
+    """This process's drivers; new ones after a fork and after `close`."""
     global _drivers
     refuse_patches()
     with _lock:
@@ -140,7 +140,7 @@ def drivers() -> Drivers:
 
 
 def _after_fork_in_child() -> None:
-    # The parent's threads do not exist here, and its locks may be held for ever. Its descriptors stay open and
+    # The parent's threads do not exist here, and its locks may be held forever. Its descriptors stay open and
     # untouched: dropping a loop only frees memory.
     global _drivers, _lock
     _drivers, _lock = None, threading.Lock()

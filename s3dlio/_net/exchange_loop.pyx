@@ -256,8 +256,8 @@ cdef class ExchangeLoop:
     cdef void _drive(self) noexcept nogil:
         """Rounds of poll and steps.
 
-        A thread's first call of OpenSSL, and a session ticket that arrives, take locks of OpenSSL's, which a child
-        forked in that moment would find locked for ever. So a fork waits for the end of a round.
+        A thread's first call of OpenSSL, and a session ticket that arrives, take locks of OpenSSL, which would stay
+        locked forever in a child forked at that moment. So a fork waits for the end of a round.
         """
         cdef Py_ssize_t i
         cdef State* one

@@ -21,7 +21,7 @@ MAX_DOCUMENT = 64 << 20
 # What framing (chunk sizes, extensions, trailers) may take beyond the body: a chunk of one byte takes six.
 MAX_FRAMING = 1 << 20
 FRAMING_PER_BYTE = 8
-_SLICE = 0.1  # seconds between two looks at the cancel flag
+_SLICE = 0.1  # seconds between two checks of the cancel flag
 
 
 # Names are lower case; repeated fields are joined with a comma (RFC 9110, section 5.2).
@@ -55,11 +55,11 @@ class OrdinaryHeaders(Headers):
 
 
 class BadResponse(ValueError):
-    """What the peer sent is not an HTTP/1.1 response, or is larger than anything S3 answers."""
+    """The peer sent something that is not an HTTP/1.1 response, or larger than any response of S3."""
 
 
 class _Collector:
-    """Takes httptools' callbacks."""
+    """The callbacks of httptools."""
 
     def __init__(self, sink: Sink | None) -> None:
         self.headers: dict[str, str] = {}
@@ -75,7 +75,7 @@ class _Collector:
         return "content-length" in self.headers or "transfer-encoding" in self.headers
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.in_body:  # trailers say nothing that S3 clients need
+        if self.in_body:  # trailers contain nothing that S3 clients need
             return
         key = name.decode("latin-1").lower()
         text = value.decode("latin-1").strip(" \t")
@@ -85,17 +85,17 @@ class _Collector:
         self.in_body = True
 
     def on_body(self, data: bytes) -> None:
-        if self._sink is None or self.complete:  # what follows the body belongs to no request
+        if self._sink is None or self.complete:  # bytes after the body belong to no request
             return
         try:
             self._sink.append(data)
-        except BaseException as error:  # httptools would tell of it as an error of its own
+        except BaseException as error:  # httptools would raise an error of its own instead
             self.failure = error
             raise
         self.received += len(data)
 
     def taken_failure(self) -> BaseException:
-        """What the sink raised, which nothing here may hold once it is raised again: its frames hold this."""
+        """The sink's exception, without keeping it: its frames refer to this object."""
         failure, self.failure = self.failure, None
         assert failure is not None
         return failure
@@ -124,7 +124,7 @@ def read_headers(head: bytes, *, ordinary: bool) -> Headers:
 
 
 class Sink(Protocol):
-    """Where a body goes as it comes; `length` counts what it took."""
+    """Receives a body piece by piece; `length` counts its bytes."""
 
     length: int
 
@@ -132,7 +132,7 @@ class Sink(Protocol):
 
 
 class Document:
-    """A body that is a document of S3's, or an error's."""
+    """A body that is a document of S3."""
 
     def __init__(self) -> None:
         self.body = bytearray()
@@ -154,7 +154,7 @@ def read_rest(
     idle_timeout: float,
     cancelled: Callable[[], bool],
 ) -> None:
-    """Reads the body after `head` from a non-blocking socket into `sink`, whose errors are passed on.
+    """Reads the body after `head` from a non-blocking socket into `sink`; an exception of `sink` is raised again.
 
     Raises:
         BadResponse: the framing is broken, or larger than any body needs.
@@ -168,7 +168,7 @@ def read_rest(
     while True:
         raw += len(data)
         if raw > MAX_FRAMING + FRAMING_PER_BYTE * collector.received:
-            raise BadResponse(f"{raw} bytes came that hold only {collector.received} of a body")
+            raise BadResponse(f"{raw} bytes came that contain only {collector.received} of a body")
         try:
             parser.feed_data(data)
         except httptools.HttpParserError as error:

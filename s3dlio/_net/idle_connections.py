@@ -1,8 +1,8 @@
-"""The idle connections of a urllib3 pool, last in, first out, in a form that no interrupt can break.
+"""The idle connections of a urllib3 pool, last in, first out, safe against interrupts.
 
 urllib3's own `queue.LifoQueue` holds a lock in Python code: Ctrl-C at the wrong moment leaves it held, and each later
 request of the client would wait for it forever. Here each change is a single call into C.
-Only `connections` uses it; a forked child makes its own.
+Only `connections` uses it; a forked child creates its own.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ class IdleConnections:
     def __init__(self, maxsize: int) -> None:
         self.maxsize = maxsize
         self._kept: deque[Any] = deque()
-        # One for each connection kept, to wake a waiting thread; a thread that still finds none waits again.
+        # One for each idle connection, to wake a waiting thread; a thread that finds none waits again.
         self._wakeups: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def qsize(self) -> int:
         return len(self._kept)
 
     def put(self, connection: Any, block: bool = True, timeout: float | None = None) -> None:
-        """Keeps one (urllib3: None for one yet to be made); raises `queue.Full` at once where there is no room."""
+        """Adds one (urllib3: None stands for a new one); raises `queue.Full` if there is no room."""
         if len(self._kept) >= self.maxsize:
             raise queue.Full
         self._kept.append(connection)
         self._wakeups.put(None)
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """The one kept last; raises `queue.Empty` where there is none, after `timeout` seconds if `block` is set."""
+        """The one added last; raises `queue.Empty` if there is none, after `timeout` seconds if `block` is set."""
         until = None if timeout is None else time.monotonic() + timeout
         while True:
             try:
@@ -55,7 +55,7 @@ class IdleConnections:
         with contextlib.suppress(queue.Empty):  # a waiting thread took it, and waits again
             self._wakeups.get_nowait()
 
-    def take_all(self) -> list[Any]:
+    def clear(self) -> list[Any]:
         """Removes all, and returns those that are connections."""
         taken = []
         while self._kept:

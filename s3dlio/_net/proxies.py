@@ -1,6 +1,6 @@
-"""Which proxy stands between the client and an origin: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, and NO_PROXY.
+"""Which proxy to use for an origin: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, and NO_PROXY.
 
-It opens no connection and repeats no proxy's URL, which may hold a password. `connections` asks it.
+It opens no connection and repeats no proxy's URL, which may contain a password. `connections` calls it.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from .._values.environment import has_proxy_variables
 from ..errors import TransportError
 from .addresses import Origin
 
-# Where `urllib.request` reads the settings of the desktop too.
+# Systems where `urllib.request` reads the settings of the desktop too.
 _DESKTOP_HAS_PROXIES = sys.platform == "darwin"
 
 
 class ProxyRefusedError(TransportError):
-    """A proxy let nothing through, and will not let the same through again."""
+    """A proxy refused, and will refuse the same again."""
 
     @classmethod
     def of_status(cls, status: int, proxy: str | None, what: str = "the request") -> ProxyRefusedError:
-        """`proxy` is its host and port; None where no proxy is known to be between."""
-        named = "a proxy on the way" if proxy is None else f"the proxy {proxy}"
+        """`proxy` is its host and port; None if no proxy is configured."""
+        named = "a proxy between here and the store" if proxy is None else f"the proxy {proxy}"
         if status != 407:
             return cls(f"{named} refused {what} with status {status}")
         return cls(
-            f"{named} refused {what} with status 407: it wants another user and password; give them in the URL of "
+            f"{named} refused {what} with status 407: it needs another user and password; give them in the URL of "
             "HTTP_PROXY or HTTPS_PROXY, or name the store in NO_PROXY"
         )
 
@@ -45,7 +45,7 @@ def load_proxies() -> None:
 
 
 def proxy_for(origin: Origin) -> str | None:
-    """The URL of the proxy for this origin, with a scheme; None where it is reached directly."""
+    """The URL of the proxy for this origin, with a scheme; None for a direct connection."""
     if not _may_have_proxies():
         return None
     with no_fork():
@@ -64,11 +64,11 @@ def proxy_for(origin: Origin) -> str | None:
 
 
 def needs_no_proxy(host: str, port: int, exceptions: str) -> bool:
-    """Whether NO_PROXY names this host.
+    """Whether NO_PROXY contains this host.
 
     Its entries are separated by commas or blanks. ``*`` is every host. A name is that host and all below it, with or
-    without a dot or ``*.`` before it. An address is itself in any spelling, IPv6 with or without brackets, or a
-    network in CIDR notation. An entry that ends in a port is for that port alone. What is none of these is no host's.
+    without a dot or ``*.`` before it. An address may be in any spelling, IPv6 with or without brackets, or a network in
+    CIDR notation. An entry that ends in a port is for that port only. Other entries match no host.
 
     Args:
         host: a name or address, without brackets.
@@ -105,7 +105,7 @@ def _host_and_port(entry: str) -> tuple[str, int | None]:
 
 
 def _address(text: str) -> _Address | None:
-    """The address, one of IPv4 written as IPv6 as what it is; None for a name."""
+    """The address, an IPv4 address written as IPv6 as IPv4; None for a name."""
     try:
         found = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:

@@ -16,7 +16,7 @@ cdef struct Head:
 
 
 cdef inline bint _is_name(const unsigned char* name, Py_ssize_t length) noexcept nogil:
-    """Whether it is made of letters, digits, hyphens and underscores. Few names have other bytes: httptools reads them."""
+    """Whether it has only letters, digits, hyphens and underscores. httptools reads the few names with others."""
     cdef unsigned char good = length > 0
     cdef unsigned char c, letter, digit
     cdef Py_ssize_t i

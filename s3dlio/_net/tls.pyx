@@ -137,7 +137,7 @@ cdef enum:
 log = logging.getLogger("s3dlio")
 
 
-def hindrance(path, version):
+def fallback_reason(path, version):
     """Why OpenSSL's functions cannot be called for the module `path` of this OpenSSL version; "" if they can.
 
     A library of another version may lay out its objects differently, and its functions would corrupt memory.
@@ -147,23 +147,23 @@ def hindrance(path, version):
     if not load_openssl(os.fsencode(path)):
         return f"{os.path.basename(path)} is linked to no OpenSSL whose functions can be found"
     if ssl_version() != version:
-        return f"Python uses OpenSSL {version:#x}, and the one that was found is {ssl_version():#x}"
+        return f"Python uses OpenSSL {version:#x}, and the library that was found is {ssl_version():#x}"
     return ""
 
 
-cdef str _hindrance = hindrance(getattr(_ssl, "__file__", None), _ssl.OPENSSL_VERSION_NUMBER)
+cdef str _fallback_reason = fallback_reason(getattr(_ssl, "__file__", None), _ssl.OPENSSL_VERSION_NUMBER)
 cdef bint _fall_back_logged = False
 
 
 def without_gil(bint wanted=True):
     """Whether the OpenSSL functions were found; False makes new exchanges use the socket's methods."""
-    global _hindrance, _fall_back_logged
+    global _fallback_reason, _fall_back_logged
     _fall_back_logged = False
     if wanted:
-        _hindrance = hindrance(getattr(_ssl, "__file__", None), _ssl.OPENSSL_VERSION_NUMBER)
+        _fallback_reason = fallback_reason(getattr(_ssl, "__file__", None), _ssl.OPENSSL_VERSION_NUMBER)
     else:
-        _hindrance = "they are switched off"
-    return not _hindrance
+        _fallback_reason = "they are switched off"
+    return not _fallback_reason
 
 
 cdef void _log_fall_back() noexcept:
@@ -172,25 +172,25 @@ cdef void _log_fall_back() noexcept:
     if not _fall_back_logged:
         _fall_back_logged = True
         try:
-            log.info(FALL_BACK, _hindrance or "the SSL object beneath a socket could not be identified")
+            log.info(FALL_BACK, _fallback_reason or "the SSL object beneath a socket could not be identified")
         except Exception:  # raised by a log handler
             pass
 
 
 def prepare(sock):
     """Makes a connected SSLSocket read larger pieces than a record. Call it before the handshake."""
-    cdef void* beneath = NULL if _hindrance else _beneath(sock)
+    cdef void* beneath = NULL if _fallback_reason else _beneath(sock)
     if beneath != NULL:
         ssl_prepare(beneath, READ_AHEAD)
 
 
 def leave():
-    """Frees what OpenSSL keeps for this thread, at a time of our choosing.
+    """Frees what OpenSSL keeps for this thread, at a time that we choose.
 
     Otherwise OpenSSL does so when the thread ends, without the GIL: a child forked in that moment would find a lock of
-    OpenSSL's locked for ever. The thread's next call of OpenSSL allocates it again.
+    OpenSSL locked forever. The thread's next call of OpenSSL allocates it again.
     """
-    if not _hindrance:
+    if not _fallback_reason:
         ssl_leave()
 
 
@@ -221,7 +221,7 @@ cdef class TlsTransport:
 
     def __cinit__(self, sock):
         self._sock = sock
-        self._ssl = NULL if _hindrance else _beneath(sock)
+        self._ssl = NULL if _fallback_reason else _beneath(sock)
         if self._ssl != NULL:
             self._owner = sock._sslobj
             ssl_prepare(self._ssl, READ_AHEAD)
@@ -307,7 +307,7 @@ cdef ssize_t _send_by_methods(State* s) noexcept nogil:
 
 
 cdef bint _may_have_pending(State* s) noexcept nogil:
-    return True  # asking needs the GIL, as a receive does
+    return True  # the check needs the GIL, as a receive does
 
 
 cdef ssize_t _receive_by_methods(State* s, char* to, size_t length) noexcept nogil:
@@ -336,7 +336,7 @@ cdef size_t _join(State* s, char* to) noexcept nogil:
 
 
 cdef ssize_t _send(State* s) noexcept nogil:
-    # A record that did not go out whole has to be repeated with the same bytes. So it is: nothing was marked as sent.
+    # A record that was not sent whole must be repeated with the same bytes. It is: nothing was marked as sent.
     cdef iovec* first = s.iov + s.iov_next
     cdef char joined[RECORD]
     cdef size_t sent = 0

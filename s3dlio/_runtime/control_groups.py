@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-# Where each hierarchy is mounted; below the one of version 1 each controller is.
+# Where each hierarchy is mounted; in version 1, each controller is below.
 _MOUNT = "/sys/fs/cgroup"
 
 
 def groups(controller: str, root: str = "") -> Iterator[tuple[str, int]]:
     """(folder, version) of the groups of a controller around this process, the innermost of each hierarchy first.
 
-    A limit of any of them holds. Some of the folders may not be there: a container may not see the groups around it.
+    The limits of all of them apply. Some folders may not exist: a container may not see the groups around it.
 
     Args:
         controller: its name, as ``memory`` or ``cpu``.
@@ -34,13 +34,13 @@ def groups(controller: str, root: str = "") -> Iterator[tuple[str, int]]:
 
 
 def number(path: str) -> int | None:
-    """The number that a file holds; None where it holds none (``max``, ``-1``) or cannot be read."""
+    """The number in a file; None if there is none (``max``, ``-1``) or it cannot be read."""
     text = "".join(lines(path))
     return int(text) if text.isdigit() else None
 
 
 def lines(path: str) -> list[str]:
-    """The lines of a small text file; none where it cannot be read."""
+    """The lines of a small text file; none if it cannot be read."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             return file.read().splitlines()

@@ -1,10 +1,10 @@
-"""What must not be under way on any thread when the process forks.
+"""What no thread may be doing while the process forks.
 
 A child has only the forking thread, and every lock in the state it had: one that another thread held at that moment
-stays locked there for ever. We make our own locks anew in the child. Those of others cannot be, so no thread may hold
-one during a fork: importing holds a module's, and OpenSSL takes some for what it does the first time, as in a
-handshake. Callers are `service`, `credentials`, `connections`, `checksums` and `drivers`. Nothing in here may wait for
-a network.
+stays locked there forever. We create our own locks again in the child. The locks of other libraries cannot be replaced,
+so no thread may hold one during a fork: an import holds the module's, and OpenSSL takes some when it does something for
+the first time, as in a handshake. Callers are `service`, `credentials`, `connections`, `checksums` and `drivers`.
+Nothing here may wait for a network.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import weakref
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-# Seconds that a fork waits at most: better a child that might hang than a parent that does.
+# Most seconds that a fork waits: a child that might hang is better than a parent that does.
 LONGEST = 5.0
 
 
@@ -49,7 +49,7 @@ class _Forks:
         if lock is None:
             lock = threading.RLock()
             self.register(lock)
-            self._own.lock = lock  # only now: no thread is inside unseen
+            self._own.lock = lock  # last: no thread is inside unseen
         return lock
 
     def register(self, lock: Any) -> None:
@@ -62,7 +62,7 @@ class _Forks:
         deadline, own = time.monotonic() + LONGEST, getattr(self._own, "lock", None)
         for lock in list(self._locks):
             if lock is not own:
-                self._held.append(lock)  # before it is: a lock that is not ours is not released either
+                self._held.append(lock)  # first: `release` ignores a lock that is not held
                 lock.acquire(timeout=max(0.0, deadline - time.monotonic()))
 
     def release(self) -> None:

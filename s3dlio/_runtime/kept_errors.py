@@ -1,8 +1,8 @@
-"""Exceptions that are kept beyond their handler: by an upload that failed, or as the result of one of many.
+"""Exceptions that outlive their handler: those of a failed upload, or the result of one of many operations.
 
-A kept exception holds its traceback, that its frames, and those whatever their variables named: payload memory
-would stay out, in cycles that only the collector ends. Before Python 3.11.9 and 3.12.3 the collector crashes
-on a memoryview in such a cycle (CPython's gh-77894). Callers are `failures`, `object_operations`, `upload` and `batch`.
+An exception refers to its traceback, that to frames, and those to the values of their variables: payload memory would
+stay allocated, in cycles that only the collector breaks. Before Python 3.11.9 and 3.12.3 the collector crashes on a
+memoryview in such a cycle (CPython's gh-77894). Callers are `failures`, `object_operations`, `upload` and `batch`.
 """
 
 from __future__ import annotations
@@ -20,23 +20,22 @@ E = TypeVar("E", bound=BaseException)
 
 
 def without_traceback(error: E) -> E:
-    """The same exception without the way it came, nor that of its causes."""
+    """The same exception without its traceback and those of its causes."""
     for one in _chain(error):
         one.__traceback__ = None
     return error
 
 
 class KeptError:
-    """What ended an upload, to be raised again and again: the same object for as long as anybody has it, else its like.
+    """The exception that ended an upload, to be raised repeatedly: the same object while it is referenced, else a copy.
 
-    An interrupt (KeyboardInterrupt, SystemExit and whatever else is no Exception) is meant for the thread that it
-    struck. That one goes on with it for as long as it handles it; whoever comes later, or elsewhere, gets a
-    WriterClosedError.
+    An interrupt (KeyboardInterrupt, SystemExit and everything else that is not an Exception) belongs to the thread that
+    it was raised in. That thread gets it while it handles it; later calls, and other threads, get a WriterClosedError.
 
     Args:
-        error: what ended it.
-        what: names what was ended, for that WriterClosedError.
-        raised: whether somebody raises `error` itself; else the first who asks is to do so.
+        error: what ended the upload.
+        what: names the upload in that WriterClosedError.
+        raised: whether the caller raises `error` itself; else the first call of `to_raise` returns it.
     """
 
     def __init__(self, error: BaseException, what: str = "the operation", *, raised: bool = True) -> None:
@@ -46,7 +45,7 @@ class KeptError:
         self._owed = not raised
 
     def to_raise(self) -> BaseException:
-        """What to raise, by an expression: a frame that names it would be held by it."""
+        """The exception to raise. Don't bind it to a local when raising: that makes a reference cycle."""
         if not isinstance(self._model, Exception):
             return self._of_interrupt()
         raised = None if self._raised is None else self._raised()
@@ -73,7 +72,7 @@ def _named(error: BaseException) -> str:
 
 
 def _handled_like(model: BaseException) -> BaseException | None:
-    """The interrupt that this thread is on its way out with, if it is one like `model`."""
+    """The interrupt that this thread is handling, if it is like `model`."""
     one, seen = sys.exc_info()[1], set[int]()
     while one is not None and id(one) not in seen:
         if type(one) is type(model) and one.args == model.args:
@@ -84,12 +83,12 @@ def _handled_like(model: BaseException) -> BaseException | None:
 
 
 def like(error: E) -> E:
-    """An exception of the same class and state without traceback, also where its class asks for other arguments."""
+    """An exception of the same class and state without traceback, even if its class takes other arguments."""
     try:
         copy = _blank(error)
         copy.args = error.args
         _copy_state(error, copy)
-    except Exception:  # a class that allows no other way than its own
+    except Exception:  # a class that cannot be instantiated this way
         stand_in = S3dlioError(f"{type(error).__name__}: {error}")
         return cast(E, stand_in)
     if error.__cause__ is not None:
@@ -99,7 +98,7 @@ def like(error: E) -> E:
 
 
 def _blank(error: E) -> E:
-    if isinstance(error, BaseExceptionGroup):  # what is in it has a traceback too
+    if isinstance(error, BaseExceptionGroup):  # its exceptions have tracebacks too
         inner = [like(one) for one in error.exceptions]
         return cast(E, BaseExceptionGroup.__new__(type(error), error.message, inner))
     kind = type(error)
@@ -107,13 +106,13 @@ def _blank(error: E) -> E:
 
 
 def _built_in(kind: type[BaseException]) -> Any:
-    """The class of Python's own that makes instances of `kind`, whatever arguments `kind` itself asks for."""
+    """The built-in base class of `kind`, which creates instances of `kind` with any arguments."""
     heap_type = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
     return next(one for one in kind.__mro__ if not one.__flags__ & heap_type)
 
 
 def _copy_state(error: BaseException, copy: BaseException) -> None:
-    """Copies what lies outside of `args`: `__dict__`, and by descriptors slots and fields of Python's own classes."""
+    """Copies what is not in `args`: `__dict__`, and through descriptors the slots and fields of built-in classes."""
     copy.__dict__.update(error.__dict__)
     for kind in type(error).__mro__:
         for name, field in vars(kind).items():
@@ -121,7 +120,7 @@ def _copy_state(error: BaseException, copy: BaseException) -> None:
                 continue
             with contextlib.suppress(AttributeError, TypeError):  # not set, or set once by the class
                 value = field.__get__(error, kind)
-                # None may stand for what is not set, and would be set by this.
+                # None may mean that it is not set.
                 if getattr(copy, name, None) is not value:
                     field.__set__(copy, value)
 
@@ -132,7 +131,7 @@ _FIELDS = (types.MemberDescriptorType, types.GetSetDescriptorType)
 def _weak(error: BaseException) -> weakref.ref[BaseException] | None:
     try:
         return weakref.ref(error)
-    except TypeError:  # MemoryError, KeyboardInterrupt and other exceptions of Python's own
+    except TypeError:  # MemoryError, KeyboardInterrupt and other built-in exceptions
         return None
 
 

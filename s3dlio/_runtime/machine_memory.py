@@ -1,4 +1,4 @@
-"""How much memory the machine and the control groups around this process have, and can still give.
+"""How much memory the machine and the control groups around this process have, and how much is available.
 
 It reads the kernel's files and nothing else. Callers are `_buffers`, before it maps, and `config`.
 """
@@ -18,7 +18,7 @@ _FILES = {
 
 
 def available_memory(root: str = "") -> int | None:
-    """Bytes that the machine and every cgroup around this process can still give; None where nothing tells.
+    """Bytes available from the machine and every cgroup around this process; None if unknown.
 
     File cache counts as available: the kernel drops it before it refuses memory (Linux documentation,
     cgroup-v2, ``memory.current`` and ``memory.stat``; proc(5), ``MemAvailable``).
@@ -38,13 +38,13 @@ def available_memory(root: str = "") -> int | None:
 
 
 def memory_limit(root: str = "") -> int:
-    """Bytes that this process could have at the most: the machine's, or the least limit of a cgroup around it."""
+    """The most bytes that this process can have: the machine's, or the lowest limit of a cgroup around it."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([machine, *(limit for _, limit, _, _ in _groups(root))])
 
 
 def _groups(root: str) -> Iterator[tuple[str, int, str, str]]:
-    """(folder, limit, usage file, prefix) of the cgroups around this process that are seen and limit its memory."""
+    """(folder, limit, usage file, prefix) of the visible cgroups around this process that limit its memory."""
     for folder, version in groups("memory", root):
         limit_file, usage_file, prefix = _FILES[version]
         limit = number(f"{folder}/{limit_file}")

@@ -1,9 +1,9 @@
 """Refuses to work in a process whose threads or sockets gevent or eventlet have replaced.
 
-The library waits in native code, on native threads. A greenlet that takes the place of a driver thread never gives way
-to who waits for it, and a socket that gives way while a lock is held lets another greenlet of the same thread wait for
-that lock: either hangs the process for ever, deaf to Ctrl-C. Modules may be replaced before this package is imported or
-after, so that every call, every request and every thread that is started look here. It imports neither library.
+The library waits in native code, on native threads. A greenlet in place of a driver thread never yields to the thread
+that waits for it, and a socket that yields while a lock is held lets another greenlet of the same thread wait for that
+lock: both hang the process forever, even against Ctrl-C. Modules may be replaced before this package is imported or
+after, so every call, every request and every new thread checks here. It imports neither library.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import ConfigurationError
 
-# Modules that must be the standard library's own, by each library's names for them, and the call that leaves them so.
+# Modules that must be the standard library's own, by each library's names for them, and the call that keeps them so.
 _GEVENT = ("threading", "queue", "socket", "ssl", "select")
 _GEVENT_REMEDY = "monkey.patch_all(thread=False, queue=False, socket=False, dns=False, ssl=False, select=False)"
 _EVENTLET = ("thread", "socket", "select")
@@ -21,7 +21,7 @@ _EVENTLET_REMEDY = "eventlet.monkey_patch(thread=False, socket=False, select=Fal
 
 
 def refuse_patches() -> None:
-    """Raises ConfigurationError, which names the remedies, where a module that the library waits with was replaced."""
+    """Raises ConfigurationError, with the remedies, if a module that the library waits with was replaced."""
     gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
     if gevent is not None:
         _refuse(gevent, "is_module_patched", _GEVENT, "gevent", _GEVENT_REMEDY)
@@ -34,6 +34,6 @@ def _refuse(library: Any, question: str, names: tuple[str, ...], called: str, re
     replaced = [name for name in names if is_patched is not None and is_patched(name)]
     if replaced:
         raise ConfigurationError(
-            f"{called} has replaced {', '.join(replaced)} in this process, with which s3dlio would wait for ever; "
+            f"{called} has replaced {', '.join(replaced)} in this process, and s3dlio would hang with these; "
             f"leave these modules as they are, by {remedy}, or use s3dlio in a subprocess that is not patched"
         )

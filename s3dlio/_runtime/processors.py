@@ -1,6 +1,6 @@
-"""How many processors this process may keep busy: those that it may run on, and what a quota around it pays for.
+"""How many processors this process may use: by its affinity and by the quotas of its control groups.
 
-It reads the kernel's files and asks for the affinity, and nothing else. `drivers` calls it.
+It reads the kernel's files and the affinity, and nothing else. `drivers` calls it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def usable_processors(root: str = "") -> int:
 
 
 def _allowed() -> int:
-    """Those that the caller's thread may run on, and threads that it starts."""
+    """The processors that the caller's thread, and threads that it starts, may run on."""
     if hasattr(os, "sched_getaffinity"):
         try:
             return len(os.sched_getaffinity(0))

@@ -1,9 +1,9 @@
-"""Plain daemon threads that run what may block, the reaper of dropped uploads, and what happens at exit and fork.
+"""Daemon threads for tasks that may block, the reaper of dropped uploads, and what happens at exit and fork.
 
-Workers start on demand and are reused; nothing here limits their number, because every operation limits its own. Where
-the system gives no thread, an operation goes on with those it has, and in the caller's thread where it has none.
+Workers start on demand and are reused; nothing here limits their number, because every operation limits its own. If the
+system can start no more threads, an operation continues with those it has, or in the caller's thread if it has none.
 Callers are `upload`, `download`, `batch` and `reports`. Nothing here may hold a reference to a writer, and no task
-may import a module: a child forked meanwhile would wait for ever for the lock that importing holds (see `forking`).
+may import a module: a child forked meanwhile would wait forever for the lock that an import holds (see `forking`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Task = Callable[[], object]
 
 
 class Reapable(Protocol):
-    """An upload that can be ended by somebody other than its writer."""
+    """An upload that others than its writer can end."""
 
     uri: str
 
@@ -44,13 +44,13 @@ class _Workers:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
-        # Threads that wait, less those that a task was put into the queue for. An interrupt may leave it too low, which
-        # starts a thread too many, and never too high, which would leave a task behind a busy one.
+        # Waiting threads, less those that a task was queued for. An interrupt may leave it too low, which starts a
+        # thread too many, but never too high, which would leave a task waiting behind a busy thread.
         self._idle = 0
         self._started = 0
 
     def start(self, task: Task) -> None:
-        """Hands a task to an idle thread or a new one; RuntimeError where no thread can be had, and nothing queued."""
+        """Gives a task to an idle thread or a new one; RuntimeError if no thread can be started: nothing is queued."""
         with self._lock:
             if self._idle > 0:
                 self._idle -= 1
@@ -66,7 +66,7 @@ class _Workers:
             try:
                 task()
             except BaseException:
-                # Tasks report to their own operation; this is a defect and must not end the thread silently.
+                # Tasks report to their own operation; this is a defect, and it must not end the thread silently.
                 log.exception("a worker task failed")
             del task
             with self._lock:
@@ -79,20 +79,20 @@ class _Workers:
                 return self._tasks.get(timeout=IDLE_SECONDS)
             except queue.Empty:
                 with self._lock:
-                    if self._tasks.empty():  # nothing was promised to a thread that waits
+                    if self._tasks.empty():  # no task was queued for a waiting thread
                         self._idle = max(0, self._idle - 1)
                         return None
 
 
 class Crew:
-    """The tasks of one operation on worker threads: started one by one, waited for, or called off.
+    """The tasks of one operation on worker threads: started one by one, joined, or called off.
 
-    An interrupt, or a lack of threads, may end the starting anywhere. What has not begun by the time the operation is
-    called off never begins, so that nobody waits for a task that no thread will ever take.
+    An interrupt, or a lack of threads, may end the starting anywhere. A task that has not begun when the operation is
+    called off never begins, so that nothing waits for a task that no thread will take.
 
     Args:
         lock: the operation's.
-        changed: what waits for it; notified whenever a task has ended.
+        changed: notified whenever a task has ended.
     """
 
     def __init__(self, lock: Any, changed: Changed) -> None:
@@ -102,7 +102,7 @@ class Crew:
         self._running = 0
 
     def start(self, task: Task) -> bool:
-        """Has a worker run `task`; False where no thread can be had for it."""
+        """Runs `task` on a worker; False if no thread can be started for it."""
         with self._lock:
             self._promised += 1
         try:
@@ -118,7 +118,7 @@ class Crew:
         self._changed.wait_for(lambda: not self._promised and not self._running)
 
     def call_off(self) -> None:
-        """No further task begins; returns when those that had have ended."""
+        """Prevents further tasks from beginning, and returns when those that had begun have ended."""
         with self._lock:
             self._promised = 0
         self._changed.wait_for(lambda: not self._running)
@@ -146,7 +146,7 @@ class _Reaper:
         self._running = False
 
     def ensure_running(self) -> bool:
-        """Starts the thread where there is none; False where none can be had, and then the next call tries again."""
+        """Starts the thread if there is none; False if it cannot be started. The next call tries again."""
         if self._running:
             return True
         with self._lock:
@@ -162,7 +162,7 @@ class _Reaper:
         self._queue.put(upload)
 
     def _serve(self) -> None:
-        self._running = True  # whatever interrupts who started this
+        self._running = True  # here, because an interrupt may hit the starting thread
         while True:
             upload = self._queue.get()
             try:
@@ -195,10 +195,10 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def start(task: Task) -> None:
-    """Runs `task` on a worker thread; RuntimeError where none can be had, and then it never runs.
+    """Runs `task` on a worker thread; RuntimeError if none can be started, and then it never runs.
 
     Raises:
-        ConfigurationError: it would be no thread (`patches`).
+        ConfigurationError: threads are patched (`patches`).
     """
     refuse_patches()
     _process.workers.start(task)
@@ -223,7 +223,7 @@ def reap(upload: Reapable) -> None:
 
 
 def start_or_reap(task: Task, upload: Reapable) -> None:
-    """Runs `task`, which ends `upload`, on a worker; where none can be had the reaper ends it, or the exit does."""
+    """Runs `task`, which ends `upload`, on a worker; if none can be started, the reaper or the exit ends it."""
     try:
         start(task)
     except RuntimeError:
@@ -246,17 +246,17 @@ class _Ending:
 
 
 def _at_exit() -> None:
-    """Ends what is still open, all at once and within a bound: a stalled peer must not hold the interpreter."""
+    """Ends all open uploads in parallel and within a time limit: a stalled peer must not hold up the exit."""
     with _process.open_lock:
         endings = [_Ending(upload) for upload in _process.open_uploads]
     for ending in endings:
         try:
             start(ending.reap)
-        # From Python 3.12 on no thread starts at exit; the reaper's runs already.
+        # From Python 3.12 on no thread can be started at exit; the reaper's is running.
         except (RuntimeError, ConfigurationError):
             _process.reaper.put(ending)
     if endings and not _process.reaper.ensure_running():
-        log.warning("no thread can be had to end the upload of %s and others", endings[0].uri)
+        log.warning("no thread can be started to end the upload of %s and others", endings[0].uri)
     deadline = time.monotonic() + EXIT_SECONDS
     for ending in endings:
         ending.ended.wait(max(0.0, deadline - time.monotonic()))

@@ -102,7 +102,7 @@ class Attempt:
             self._check(response.received)
             response.promise = self._promise
             if isinstance(self._destination, Collected):
-                response.place = (self._destination.buffer(response.received), 0)
+                response.body_at = (self._destination.buffer(response.received), 0)
         return response
 
     def copy_to(self, destination: memoryview) -> None:

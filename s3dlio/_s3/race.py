@@ -80,7 +80,7 @@ class Race:
         with (
             contextlib.suppress(TransportError),
             self._connections.lease(
-                self._target.origin, at_once=True, check=self._check_first_runs, within=call.left
+                self._target.origin, no_wait=True, check=self._check_first_runs, within=call.left
             ) as lease,
         ):
             return self._run_both(lease)

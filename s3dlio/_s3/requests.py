@@ -49,7 +49,7 @@ class CancelScope:
         self._entered: set[Cancellable] = set()
         self._raised = False
         # Held until the flag is raised. A `threading.Event` holds a lock in Python code, where an interrupt of a pause
-        # may leave it held, and raising the flag would then wait for ever.
+        # may leave it held, and raising the flag would then wait forever.
         self._lowered = threading.Lock()
         self._lowered.acquire()
 
@@ -162,7 +162,7 @@ class Response:
         attempts: how many it took.
         uncertain: earlier attempts at the same request that may have taken effect.
         sent_twice: another attempt was cut short because this one was faster.
-        place: the buffer that holds the body, and the offset in it, where the request named no destination.
+        body_at: the buffer that contains the body, and its offset there, if the request had no destination.
         promise: what the judged head of a GetObject response says.
     """
 
@@ -173,7 +173,7 @@ class Response:
     attempts: int
     uncertain: int
     sent_twice: bool = False
-    place: tuple[Any, int] | None = None
+    body_at: tuple[Any, int] | None = None
     promise: Promise | None = None
 
     @classmethod

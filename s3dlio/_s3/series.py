@@ -66,7 +66,7 @@ class Series:
     ) -> None:
         self._count = len(requests)
         self._room = room
-        self._places: list[tuple[int, Any, int]] = []
+        self._destinations: list[tuple[int, Any, int]] = []
         self.responses: list[Response] = []
         self.cut = False
         self.took = 0.0
@@ -77,7 +77,7 @@ class Series:
             head_bytes[0],
             requests[0].body,
             followed_by=[(head, request.body) for head, request in zip(head_bytes[1:], requests[1:], strict=True)],
-            into=self._place(0, expected),
+            into=self._destination(0, expected),
             reused=lease.reused,
             previous_head=lease.previous_head if request_ids_differ else None,
             send_timeout=timeouts.send,
@@ -107,12 +107,12 @@ class Series:
                 if exchange.outcome != Outcome.HEAD_READY:
                     break
                 try:
-                    place = self._place(exchange.completed, exchange.content_length)
+                    destination = self._destination(exchange.completed, exchange.content_length)
                 except Exception:
                     exchange.end()
                     self.cut = not scope.cancelled
                     break
-                exchange.continue_into(place)
+                exchange.continue_into(destination)
         except BaseException:
             exchange.end()
             raise
@@ -132,17 +132,17 @@ class Series:
             elif time.monotonic() - self._since >= patience:
                 return False
 
-    def _place(self, answered: int, length: int) -> Any:
+    def _destination(self, completed: int, length: int) -> Any:
         if length == 0:
             return bytearray()
-        buffer, start = self._room(length, self._count - answered)
-        self._places.append((answered, buffer, start))
+        buffer, start = self._room(length, self._count - completed)
+        self._destinations.append((completed, buffer, start))
         return memoryview(buffer)[start:]
 
     def _collect(self) -> None:
-        places = self._places
+        destinations = self._destinations
         for number, (status, head, offset, length) in enumerate(self.exchange.responses):
-            while len(places) > 1 and places[1][0] <= number:
-                places.pop(0)
-            place = (places[0][1], places[0][2] + offset) if length else None
-            self.responses.append(Response(status, OrdinaryHeaders(head), b"", length, 1, False, place=place))
+            while len(destinations) > 1 and destinations[1][0] <= number:
+                destinations.pop(0)
+            body_at = (destinations[0][1], destinations[0][2] + offset) if length else None
+            self.responses.append(Response(status, OrdinaryHeaders(head), b"", length, 1, 0, body_at=body_at))

@@ -314,8 +314,8 @@ class Gets:
         )
         if responses and isinstance(responses[-1], Response):
             self._last_size = responses[-1].received
-            if responses[-1].place is not None:
-                buffer, offset = responses[-1].place
+            if responses[-1].body_at is not None:
+                buffer, offset = responses[-1].body_at
                 self._keep_open(buffer, offset + responses[-1].received)
         # A body that ended with its connection may be truncated: the object is fetched alone, which checks its length.
         if isinstance(rest, Response) and rest.promise is not None and rest.promise.delimited:
@@ -357,8 +357,8 @@ class Gets:
     def _view(self, index: int, response: Response) -> BytesView:
         assert response.promise is not None
         view = BytesView(b"")
-        if response.received and response.place is not None:
-            buffer, offset = response.place
+        if response.received and response.body_at is not None:
+            buffer, offset = response.body_at
             view = BytesView(buffer, offset, response.received)
         expected = response.promise.checksum if self._verify else None
         if expected is not None:

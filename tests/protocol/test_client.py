@@ -105,7 +105,7 @@ def test_a_success_that_is_no_document_leaves_the_outcome_unknown(peer: Peer, cl
 
 def test_a_success_without_an_etag_leaves_the_outcome_unknown(peer: Peer, client: s3dlio.Client) -> None:
     peer.script = lambda _, method, *__: (200, {}, b"") if method == "PUT" else None
-    with pytest.raises(s3dlio.TransportError, match="names no ETag") as caught:
+    with pytest.raises(s3dlio.TransportError, match="it has no ETag") as caught:
         client.put_bytes("s3://b/k", b"x")
     assert caught.value.uncertain == caught.value.attempts > 1
 

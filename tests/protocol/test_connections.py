@@ -604,7 +604,7 @@ def test_hosts_that_need_no_proxy_are_reached_directly(
         assert converse(lease) == ANSWER
 
 
-def test_plain_http_goes_through_a_proxy_that_speaks_tls(
+def test_plain_http_goes_through_a_proxy_that_uses_tls(
     peer: Any, connections: Any, server_context: Any, bundle: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there, ours = peer(context=server_context("localhost")), connections(ca_bundle=bundle)

@@ -118,7 +118,7 @@ print(subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, te
     assert [path.partition("?")[0] for method, path, _ in peer.requests if method == "DELETE"] == ["/b/dropped"]
 
 
-def test_a_library_that_patches_nothing_is_no_hindrance(peer: Peer, library: str) -> None:
+def test_a_library_that_patches_nothing_is_no_fallback_reason(peer: Peer, library: str) -> None:
     importing = "import gevent.monkey" if library == "gevent" else patch(library).replace("eventlet.monkey_patch()", "")
     script = f"{importing}\nclient.put_bytes('s3://b/k', b'abc')\nprint(client.get('s3://b/k').tobytes())"
     assert in_a_process(peer, script) == "b'abc'\n"

@@ -17,17 +17,17 @@ from s3dlio._net.exchange import Outcome
 
 
 def test_without_a_module_of_its_own_pythons_openssl_cannot_be_called() -> None:
-    assert "built into the interpreter" in tls.hindrance(None, ssl.OPENSSL_VERSION_NUMBER)
+    assert "built into the interpreter" in tls.fallback_reason(None, ssl.OPENSSL_VERSION_NUMBER)
 
 
 def test_a_module_that_is_linked_to_no_openssl_is_told() -> None:
-    assert "no OpenSSL" in tls.hindrance(_buffers.__file__, ssl.OPENSSL_VERSION_NUMBER)
+    assert "no OpenSSL" in tls.fallback_reason(_buffers.__file__, ssl.OPENSSL_VERSION_NUMBER)
     assert tls.without_gil()  # and what was found before is found again
 
 
 def test_a_library_of_another_version_is_never_called() -> None:
-    assert tls.hindrance(_ssl.__file__, ssl.OPENSSL_VERSION_NUMBER) == ""
-    told = tls.hindrance(_ssl.__file__, ssl.OPENSSL_VERSION_NUMBER + 16)
+    assert tls.fallback_reason(_ssl.__file__, ssl.OPENSSL_VERSION_NUMBER) == ""
+    told = tls.fallback_reason(_ssl.__file__, ssl.OPENSSL_VERSION_NUMBER + 16)
     assert f"{ssl.OPENSSL_VERSION_NUMBER:#x}" in told
     assert f"{ssl.OPENSSL_VERSION_NUMBER + 16:#x}" in told
 
