@@ -124,7 +124,7 @@ def _checked(bucket: str, key: str, described: str, require_key: bool) -> Locati
             "with a letter or digit first"
         )
     if require_key and not key:
-        raise UnsupportedUriError(f"{described} has no key; add it, as in 's3://{bucket}/key'")
+        raise UnsupportedUriError(f"{described} names no object; add its key, as in 's3://{bucket}/key'")
     control = _CONTROL.search(key)
     if control:
         raise UnsupportedUriError(

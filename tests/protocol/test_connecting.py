@@ -208,7 +208,7 @@ def test_a_proxy_that_goes_on_with_its_head_is_given_up(
 
     server = serve(drip)
     monkeypatch.setenv("https_proxy", server.url)
-    with pytest.raises(OurTimeoutError, match="by the proxy"):
+    with pytest.raises(OurTimeoutError, match="through the proxy"):
         connections(0.5).lease(STORE)
 
 
@@ -310,7 +310,7 @@ def test_a_series_waits_for_its_lease_no_longer_than_its_deadline(peer: Peer) ->
                 lambda: quick.get_many(["s3://b/k"] * 4),
                 lambda: quick.put_many([("s3://b/k", b"x")] * 4),
             ):
-                with pytest.raises(s3dlio.TimeoutError, match="came back in time"):
+                with pytest.raises(s3dlio.TimeoutError, match="was returned in time"):
                     call()
         finally:
             may_end.set()
@@ -373,7 +373,7 @@ def test_a_proxy_that_wants_another_password_is_told_at_once(
 def test_a_407_without_a_proxy_of_ours_is_told_at_once(serve: Any) -> None:
     server = serve(answering(b"407 Proxy Authentication Required"))
     client = s3dlio.Client(endpoint_url=server.url, credentials=("id", "s"), region="r")
-    with pytest.raises(TransportError, match="a proxy on the way refused the request with status 407"):
+    with pytest.raises(TransportError, match="a proxy between here and the store refused the request with status 407"):
         client.get("s3://b/k")
     assert len(server.accepted) == 1
     client.close()

@@ -406,7 +406,7 @@ def test_a_wait_for_a_lease_can_be_ended(peer: Any, connections: Any) -> None:
 
 def test_a_wait_for_a_lease_ends_when_its_time_is_up(peer: Any, connections: Any) -> None:
     ours, there = connections(max_connections=1), peer()
-    with ours.lease(there.origin()), pytest.raises(OurTimeoutError, match="came back in time"):
+    with ours.lease(there.origin()), pytest.raises(OurTimeoutError, match="was returned in time"):
         ours.lease(there.origin(), within=0.2)
 
 
@@ -573,7 +573,7 @@ def test_the_proxy_for_all_schemes_serves_those_without_one(
     monkeypatch.setenv(name, f"http://127.0.0.1:{peer().port}")
     assert use(connections(), Origin("http", "store.invalid", 80)) is False
     proxied(monkeypatch, "http", f"http://127.0.0.1:{closed_port()}")
-    with pytest.raises(TransportError, match="by the proxy"):
+    with pytest.raises(TransportError, match="through the proxy"):
         connections().lease(Origin("http", "store.invalid", 80))
 
 
@@ -670,7 +670,7 @@ def test_a_tunnel_that_is_refused_is_a_transport_error_without_the_password(
 def test_a_proxy_that_stands_still_is_a_timeout(peer: Any, connections: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     there = peer(lambda sock: bool(read_head(sock) and read_head(sock)))
     proxied(monkeypatch, "https", f"http://127.0.0.1:{there.port}")
-    with pytest.raises(OurTimeoutError, match="by the proxy"):
+    with pytest.raises(OurTimeoutError, match="through the proxy"):
         connections(timeouts=Timeouts(connect=0.3)).lease(Origin("https", "store.invalid", 443))
 
 

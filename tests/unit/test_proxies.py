@@ -116,4 +116,4 @@ def test_a_refusal_names_the_proxy_and_what_to_do() -> None:
     told = str(ProxyRefusedError.of_status(407, "proxy.example:3128"))
     assert "proxy.example:3128" in told
     assert "HTTPS_PROXY" in told
-    assert "a proxy on the way refused" in str(ProxyRefusedError.of_status(403, None))
+    assert "a proxy between here and the store refused" in str(ProxyRefusedError.of_status(403, None))

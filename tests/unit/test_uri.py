@@ -101,7 +101,7 @@ def test_an_impossible_bucket_is_refused(bucket: str) -> None:
 
 
 def test_an_access_point_arn_is_refused_by_name() -> None:
-    with pytest.raises(UnsupportedUriError, match="names an ARN"):
+    with pytest.raises(UnsupportedUriError, match="is an ARN"):
         parse_uri("s3://arn:aws:s3:eu-west-1:123456789012:accesspoint/mine/key")
 
 
