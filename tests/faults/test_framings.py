@@ -395,7 +395,7 @@ def test_a_body_of_which_nothing_tells_the_length_is_refused(peer: Peer, client:
         Rule(GET, offset=0, do=Status(403, "AccessDenied")),
         Rule(GET, do=Framed(CLOSE)),
     )
-    with pytest.raises(s3dlio.S3Error, match="nothing tells how long"):
+    with pytest.raises(s3dlio.S3Error, match="nothing reports its length"):
         read(client)
 
 
