@@ -176,6 +176,9 @@ class _Secrets(logging.Handler):
         text = self.format(record)  # with the traceback, where there is one
         if self.FORBIDDEN.search(text):
             self.found.append(text)
+        arguments = record.args if isinstance(record.args, tuple) else ()
+        if any(isinstance(one, BaseException) for one in arguments):
+            self.found.append(f"{text!r} holds an exception, whose frames hold payload as long as a handler keeps it")
 
 
 @pytest.fixture(scope="session", autouse=True)
