@@ -476,7 +476,7 @@ class MultipartUploadWriter:
             else:
                 self._abandon()
         except Exception as error:
-            workers.log.warning("the upload of %s could not be aborted: %s", self._state.uri, str(error))
+            workers.log.warning("the upload of %s could not be aborted: %s", self._state.uri, error)
 
     def _abort(self, *, explicit: bool) -> None:
         self._state.check_process()

@@ -92,7 +92,7 @@ class Drivers:
         except (RuntimeError, OSError, MemoryError) as error:
             # A limit on threads, memory or descriptors, or the interpreter exits. One loop drives any number.
             self._ask_again_at = time.monotonic() + ASK_AGAIN
-            log.info("no more than %d driver threads can be started: %s", len(self._loops), str(error))
+            log.info("no more than %d driver threads can be started: %s", len(self._loops), error)
             return best
 
     def _started(self) -> ExchangeLoop:

@@ -354,7 +354,7 @@ def head_with_size(
     except Cancelled:
         raise
     except S3dlioError as error:
-        log.info("the size of %s stays unknown: %s", format_uri(*location), str(error))
+        log.info("the size of %s stays unknown: %s", format_uri(*location), error)
     return headers, None
 
 

@@ -76,6 +76,6 @@ class Aborting:
             except NotFoundError:
                 return
             except S3Error as error:  # unknown: abort again
-                log.info("the parts of %s cannot be listed: %s", format_uri(*self._location), str(error))
+                log.info("the parts of %s cannot be listed: %s", format_uri(*self._location), error)
             time.sleep(ABORT_CHECK_PAUSE)
             multipart_operations.abort_upload(self._service, self._location, upload_id)

@@ -174,7 +174,7 @@ class Completion:
             if error.code == "NoSuchUpload":
                 return True
         except S3dlioError as error:
-            log.info("cannot find out whether %s was completed: %s", self._uri, str(error))
+            log.info("cannot find out whether %s was completed: %s", self._uri, error)
         else:
             return False
         return failed.code == "NoSuchUpload"
@@ -200,7 +200,7 @@ class Completion:
         try:
             listing = listings.list_parts(self._service, self._location, self._upload_id)
         except S3dlioError as error:
-            log.info("the parts of %s cannot be listed: %s", self._uri, str(error))
+            log.info("the parts of %s cannot be listed: %s", self._uri, error)
             return False
         listed = {part.number: part for part in listing.parts}
         adopted: dict[int, StoredPart] = {}
@@ -268,7 +268,7 @@ class Completion:
         try:
             headers = object_operations.head_object(self._service, self._location, version_id=stored.version_id)
         except S3dlioError as error:
-            log.info("cannot ask the store what it has of %s: %s", self._uri, str(error))
+            log.info("cannot ask the store what it has of %s: %s", self._uri, error)
             return stored, None
         etag = parse_entity_tag(headers.get("etag"))
         named = stored.etag is not None and etag is not None and stored.version_id is None

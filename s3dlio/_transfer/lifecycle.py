@@ -243,7 +243,7 @@ class Lifecycle(Account):
             self._warn("interrupted", error)
 
     def _warn(self, which: str, error: S3dlioError) -> None:
-        log.warning("the %s upload %s of %s could not be aborted: %s", which, self.upload_id, self.uri, str(error))
+        log.warning("the %s upload %s of %s could not be aborted: %s", which, self.upload_id, self.uri, error)
 
     def _end_on_store(self) -> None:
         """Aborts the upload on the store if it has an id, and unregisters it even if that fails.

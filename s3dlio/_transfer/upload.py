@@ -253,7 +253,7 @@ class Upload(Lifecycle):
         try:
             multipart_operations.abort_upload(self.service, self.location, upload_id)
         except S3dlioError as error:
-            log.warning("the upload %s of %s could not be aborted: %s", upload_id, self.uri, str(error))
+            log.warning("the upload %s of %s could not be aborted: %s", upload_id, self.uri, error)
 
     def _checksum(self, crc: int | None) -> Checksum | None:
         return None if self.algorithm is None or crc is None else Checksum(self.algorithm, self.algorithm.encode(crc))

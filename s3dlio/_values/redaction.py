@@ -1,7 +1,7 @@
 """Removes from texts what gives access to a store or proxy: a presigned query's values, and a URL's user and password.
 
 Error messages, reprs and log records pass through it, because a user or a store may have put such a URL into them. It
-never changes anything else.
+never changes another text. From log records it also removes exceptions.
 """
 
 from __future__ import annotations
@@ -43,12 +43,15 @@ def shown(value: object) -> str:
 
 
 class RedactingFilter(logging.Filter):
-    """Redacts log records of levels that are enabled."""
+    """Redacts log records of levels that are enabled, and leaves no exception among their arguments.
+
+    A handler may keep its records, and an exception's frames would keep payload memory with it.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()
         clean = redacted(text)
-        if clean != text:
+        if clean != text or any(isinstance(one, BaseException) for one in record.args or ()):
             record.msg, record.args = clean, ()
         return True
 

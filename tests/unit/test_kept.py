@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import Any
 
@@ -82,3 +83,12 @@ def test_an_error_is_the_same_object_for_as_long_as_anybody_has_it() -> None:
     error = NotFoundError("GetObject", "b", "k", 404, "NoSuchKey")
     kept = KeptError(error)
     assert kept.to_raise() is error
+
+
+def test_a_record_of_the_log_keeps_the_text_of_an_error_and_not_the_error(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "s3dlio"):
+        logging.getLogger("s3dlio").info("%s failed: %s", "it", ValueError("why"))
+        logging.getLogger("s3dlio").info("%d of %d", 1, 2)
+    first, second = caplog.records
+    assert (first.getMessage(), first.args) == ("it failed: why", ())
+    assert (second.msg, second.args) == ("%d of %d", (1, 2))
