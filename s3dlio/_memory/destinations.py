@@ -32,22 +32,10 @@ class TooLong(Exception):
         self.length = length
 
 
-class Destination(Protocol):
-    """Where a body goes.
-
-    Attributes:
-        length: bytes that `append` has taken.
-        view: memory for a body of known length; None where only `append` takes the body.
-        cut: receive only as many bytes as `view` holds, even if the body has more.
-    """
+class Sink(Protocol):
+    """Receives a body piece by piece; `length` counts its bytes."""
 
     length: int
-
-    @property
-    def view(self) -> memoryview | None: ...
-
-    @property
-    def cut(self) -> bool: ...
 
     def append(self, data: bytes, /) -> None:
         """Takes the next bytes.
@@ -57,6 +45,21 @@ class Destination(Protocol):
             TooLong: there is no room for them.
             MemoryError: there is no memory for them.
         """
+
+
+class Destination(Sink, Protocol):
+    """Where a body goes: all of it into `view`, or piece by piece.
+
+    Attributes:
+        view: memory for a body of known length; None where only `append` takes the body.
+        cut: receive only as many bytes as `view` holds, even if the body has more.
+    """
+
+    @property
+    def view(self) -> memoryview | None: ...
+
+    @property
+    def cut(self) -> bool: ...
 
 
 class Bounded:
@@ -100,20 +103,14 @@ class FirstBytes:
 
 
 class Collected:
-    """Pooled memory for `size` bytes; where that is None, it doubles as bytes come, up to the machine's memory."""
+    """Pooled memory that doubles as bytes come; its limit is the machine's memory."""
 
+    view = None
     cut = False
 
-    def __init__(self, size: int | None = None) -> None:
-        self._sized = size is not None
-        self._buffer: Buffer | None = pool().acquire(size) if size else None
+    def __init__(self) -> None:
+        self._buffer: Buffer | None = None
         self.length = 0
-
-    @property
-    def view(self) -> memoryview | None:
-        if not self._sized:
-            return None
-        return memoryview(bytearray() if self._buffer is None else self._buffer)
 
     def append(self, data: bytes) -> None:
         end = self.length + len(data)

@@ -10,10 +10,11 @@ import select
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import httptools
 
+from .._memory.destinations import Sink
 from .exchange import head_field
 
 # More than any document that S3 sends. Payload has no limit but memory.
@@ -121,14 +122,6 @@ def read_headers(head: bytes, *, ordinary: bool) -> Headers:
     if not collector.in_body:
         raise BadResponse("the response head is incomplete")
     return collector.headers
-
-
-class Sink(Protocol):
-    """Receives a body piece by piece; `length` counts its bytes."""
-
-    length: int
-
-    def append(self, data: bytes, /) -> None: ...
 
 
 class Document:

@@ -53,6 +53,7 @@ class Attempt:
             self.exchange.continue_into(None)
             return
         destination = self._choose()
+        assert destination.view is not None  # the exchange pauses only before a body of known length
         self.exchange.continue_into(destination.view, cut=destination.cut)
 
     def fits(self) -> bool:
@@ -128,7 +129,7 @@ class Attempt:
         elif request.into is not None and length is not None:
             destination = Bounded(request.into[:length])
         else:
-            destination = Collected(length)
+            destination = Collected()
         self._promise, self._destination = promise, destination
         return destination
 

@@ -273,7 +273,7 @@ class Attempts:
                 series.run(scope, limits)
                 done = series.responses
                 if done:
-                    self._state.note_request_id(series.exchange.responses[-1][1], fresh=False)
+                    self._state.note_request_id(series.last_head, fresh=False)
                     self._record_series(requests, done, time.monotonic() - started)
                 return done, self._after_series(requests, series, lease, scope)
         except TransportError as error:

@@ -52,6 +52,7 @@ class Series:
         cut: the request after those was cut short, because it took too long or there is no memory for its body; sent
             alone, it shows which.
         took: seconds that it took, in the first case.
+        last_head: head of the last of those responses; empty for none.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Series:
         self.responses: list[Response] = []
         self.cut = False
         self.took = 0.0
+        self.last_head = b""
         self._seen = 0
         self._since = 0.0
         self.exchange = Exchange(
@@ -145,4 +147,5 @@ class Series:
             while len(destinations) > 1 and destinations[1][0] <= number:
                 destinations.pop(0)
             body_at = (destinations[0][1], destinations[0][2] + offset) if length else None
+            self.last_head = head
             self.responses.append(Response(status, OrdinaryHeaders(head), b"", length, 1, 0, body_at=body_at))

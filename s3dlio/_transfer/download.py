@@ -139,9 +139,8 @@ class Download:
                 self._crew.join()
                 self._reports.join(self._fail)
             except BaseException:
-                unbroken(
-                    self._scope.end
-                )  # however many interrupts arrive, nothing writes to the destination after this
+                # However many interrupts arrive, nothing writes to the destination after this.
+                unbroken(self._scope.end)
                 raise
         except Cancelled:  # by a range that failed during the first response, or by the caller's scope
             self._stop()
