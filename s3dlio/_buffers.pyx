@@ -132,7 +132,7 @@ cdef class BufferPool:
     Every mapped byte is resident: ``mapped_bytes == in_use_bytes + idle_bytes``.
 
     Args:
-        idle_limit: bytes kept while nobody uses them; what exceeds it goes back to the system, oldest first.
+        idle_limit: bytes kept while unused; more are returned to the system, oldest first.
     """
 
     cdef Block* _bins[BINS]
@@ -158,7 +158,7 @@ cdef class BufferPool:
 
     @property
     def idle_limit(self):
-        """Bytes kept while nobody uses them."""
+        """Unused bytes that the pool keeps."""
         return self._idle_limit
 
     @idle_limit.setter
@@ -196,14 +196,14 @@ cdef class BufferPool:
         """
         cdef Py_ssize_t length = _clipped(size, NULL)
         if length < 1:
-            raise ValueError(f"a buffer of {size} bytes cannot be had; ask for at least 1")
+            raise ValueError(f"a buffer of {size} bytes cannot be allocated; ask for at least 1")
         if length > MOST:
             raise MemoryError(f"{size} bytes are more than any machine has")
         cdef Buffer buffer = Buffer.__new__(Buffer)
         if length < SMALL and not page_aligned:
             buffer._memory = <char*>malloc(length)
             if buffer._memory == NULL:
-                raise MemoryError(f"{size} bytes of ordinary memory cannot be had")
+                raise MemoryError(f"{size} bytes of ordinary memory cannot be allocated")
         else:
             buffer._block = self._take(_page_round(length))
             buffer._memory = buffer._block.base

@@ -278,7 +278,7 @@ class Client:
 
     @checks_names()
     def list_uploads(self, uri: str) -> list[UploadSummary]:
-        """Lists the multipart uploads under way; see `s3dlio.list_uploads`."""
+        """Lists the multipart uploads in progress; see `s3dlio.list_uploads`."""
         return uploads.list_uploads(uri, client=self)
 
     @checks_names()

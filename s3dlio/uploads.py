@@ -1,4 +1,4 @@
-"""Multipart uploads that are under way or were left behind: list them, abort the old ones.
+"""Multipart uploads in progress or left behind: list them, abort the old ones.
 
 To continue one, see `MultipartUploadWriter.resume`.
 """
@@ -20,7 +20,7 @@ from .results import UploadSummary
 
 @checks_names()
 def list_uploads(uri: str, *, client: ClientLike | None = None) -> list[UploadSummary]:
-    """Lists the multipart uploads under way in a bucket, or those whose keys begin with a prefix.
+    """Lists the multipart uploads in progress in a bucket, or those whose keys begin with a prefix.
 
     Args:
         uri: ``s3://bucket`` or ``s3://bucket/prefix``.

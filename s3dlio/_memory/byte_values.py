@@ -32,12 +32,12 @@ def addresses(owner: Any, name: str, writable: bool) -> str:
     """A message about a buffer that contains addresses, with the remedy."""
     dtype = getattr(owner, "dtype", None)
     what = f"has dtype {dtype}" if dtype is not None else f"is a {type(owner).__name__}"
-    told = f"{name} {what}: its bytes are addresses, which mean nothing outside this process"
+    problem = f"{name} {what}: its bytes are addresses, which mean nothing outside this process"
     if writable:
-        return f"{told}; give memory for bytes or numbers, for example numpy.empty(n, 'uint8')"
+        return f"{problem}; give memory for bytes or numbers, for example numpy.empty(n, 'uint8')"
     if dtype is None:
-        return f"{told}; copy what it points to into bytes or an array of numbers first"
-    return f"{told}; convert it first, for example with {name}.astype('float64' or 'S20'), numpy.save or pickle"
+        return f"{problem}; copy what it points to into bytes or an array of numbers first"
+    return f"{problem}; convert it first, for example with {name}.astype('float64' or 'S20'), numpy.save or pickle"
 
 
 def _types_of(types: Any) -> tuple[type, ...]:

@@ -222,7 +222,7 @@ cdef class ExchangeLoop:
             store(&self._running, 0)
 
     cdef list _collect(self):
-        """Releases the ended exchanges, and the memory of those that nobody has waited for."""
+        """Releases the ended exchanges, and the memory of those that no thread has waited for."""
         cdef list ended = []
         cdef Exchange exchange
         while self._ended_count:

@@ -43,7 +43,7 @@ class Attempt:
         return None if destination is None or destination.cut else destination.view
 
     def begin_body(self) -> None:
-        """Judges the head and gives the body a destination; the exchange goes on once it is submitted.
+        """Judges the head and gives the body a destination; the exchange continues once it is submitted.
 
         Raises:
             BadResponse: the head contradicts itself.

@@ -164,14 +164,14 @@ def _judge_range(asked: Asked, length: int | None, delimited: bool, headers: Hea
         first, last, total = parse_content_range(text)
     except ValueError:
         raise UnfitResponse(f"Content-Range {text!r}") from None
-    told = last - first + 1
-    if first != asked.offset or (asked.length is not None and told > asked.length):
+    reported = last - first + 1
+    if first != asked.offset or (asked.length is not None and reported > asked.length):
         raise UnfitResponse(f"Content-Range {text!r}")
-    if length is not None and length != told:
+    if length is not None and length != reported:
         raise UnfitResponse(f"Content-Range {text!r} with a Content-Length of {length}", passing=True)
-    if total is None and told != asked.length:
+    if total is None and reported != asked.length:
         raise UnfitResponse(f"Content-Range {text!r}, which does not say where the object ends")
-    return Promise(first, told, total, delimited, headers)
+    return Promise(first, reported, total, delimited, headers)
 
 
 def content_length(headers: Headers) -> int | None:
@@ -193,24 +193,24 @@ def version_in(headers: Headers, total: int | None) -> Version:
     return Version(parse_entity_tag(headers.get("etag")), headers.get("last-modified"), total)
 
 
-def difference(known: Version, told: Version, guarded: bool = False) -> str | None:
+def difference(known: Version, reported: Version, guarded: bool = False) -> str | None:
     """Why a response belongs to another version, or may do so; None if it belongs to the known one.
 
     Equal strong tags are proof. Weak ones are equal for equivalent content (RFC 9110, section 8.8.3.2), so that
     Last-Modified must agree too, if both report it. Without tags, Last-Modified must be reported and agree, unless the
     store itself has compared (`guarded`).
     """
-    if None not in (known.total, told.total) and known.total != told.total:
-        return f"it had {known.total} bytes and has {told.total}"
-    tagged = known.tag is not None and told.tag is not None
-    if known.tag is not None and told.tag is not None:
-        if known.tag.opaque != told.tag.opaque:
-            return f"its ETag was {known.tag} and is {told.tag}"
-        if not (known.tag.weak or told.tag.weak):
+    if None not in (known.total, reported.total) and known.total != reported.total:
+        return f"it had {known.total} bytes and has {reported.total}"
+    tagged = known.tag is not None and reported.tag is not None
+    if known.tag is not None and reported.tag is not None:
+        if known.tag.opaque != reported.tag.opaque:
+            return f"its ETag was {known.tag} and is {reported.tag}"
+        if not (known.tag.weak or reported.tag.weak):
             return None
-    same = _same_moment(known.modified, told.modified)
+    same = _same_moment(known.modified, reported.modified)
     if same is False:
-        return f"its Last-Modified was {known.modified} and is {told.modified}"
+        return f"its Last-Modified was {known.modified} and is {reported.modified}"
     if same is None and not tagged and not guarded:
         return "nothing in a response says which version it belongs to"
     return None

@@ -340,8 +340,8 @@ def head_with_size(
         return headers, size
     version = version_in(headers, None)
     if_match = version.tag.if_match if version.tag is not None else None
-    told = version if version.tag is not None or version.modified is not None else None
-    asked = Asked(0, 1, ranged=True, version=told, guarded=if_match is not None)
+    known = version if version.tag is not None or version.modified is not None else None
+    asked = Asked(0, 1, ranged=True, version=known, guarded=if_match is not None)
     try:
         get_object(
             service, location, asked=asked, if_match=if_match, version_id=version_id, on_head=_stop_at_head,

@@ -91,8 +91,8 @@ class SharedSettings:
     def use_global_host(self) -> bool:
         """Whether requests for us-east-1 go to ``s3.amazonaws.com``."""
         name, allowed = "us_east_1_regional_endpoint", ("regional", "legacy")
-        told = self._choice("AWS_S3_US_EAST_1_REGIONAL_ENDPOINT", f"s3_{name}", allowed)
-        return (told or self._choice(None, name, allowed, in_s3=True)) == "legacy"
+        found = self._choice("AWS_S3_US_EAST_1_REGIONAL_ENDPOINT", f"s3_{name}", allowed)
+        return (found or self._choice(None, name, allowed, in_s3=True)) == "legacy"
 
     @_read_once
     def addressing_style(self) -> str:
