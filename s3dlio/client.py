@@ -3,16 +3,19 @@
 It adds no behaviour of its own; each method calls its function with itself as `client`.
 """
 
-from collections.abc import Sequence
+import builtins
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Literal, Self, Unpack, overload
 
-from . import objects, reader, uploads
+from . import buckets, copying, deletion, listing, objects, presigning, reader, uploads, versions
 from ._memory.bytes_view import BytesView
 from ._s3.service import Service
 from ._values.redaction import redacted
+from .buckets import BucketInfo
 from .config import ClientSettings, MultipartUploadConfig, RetryPolicy, Timeouts
+from .listing import ObjectIterator
 from .options import (
     AddressingStyle,
     Buffer,
@@ -23,9 +26,11 @@ from .options import (
     UploadOptions,
     checks_names,
 )
+from .presigning import Method, PresignedUrl
 from .progress import Progress
 from .results import ObjectInfo, UploadInfo, UploadSummary
 from .sink import MultipartUploadSink
+from .versions import VersionIterator
 from .writer import MultipartUploadWriter
 
 
@@ -190,7 +195,7 @@ class Client:
         on_error: Literal["raise"] = "raise",
         progress: Progress | None = None,
         **options: Unpack[GetOptions],
-    ) -> list[tuple[str, BytesView]]: ...
+    ) -> builtins.list[tuple[str, BytesView]]: ...
 
     @overload
     def get_many(
@@ -201,7 +206,7 @@ class Client:
         on_error: Literal["return"],
         progress: Progress | None = None,
         **options: Unpack[GetOptions],
-    ) -> list[tuple[str, BytesView | Exception]]: ...
+    ) -> builtins.list[tuple[str, BytesView | Exception]]: ...
 
     @checks_names(GetOptions)
     def get_many(
@@ -212,7 +217,7 @@ class Client:
         on_error: OnError = "raise",
         progress: Progress | None = None,
         **options: Unpack[GetOptions],
-    ) -> list[tuple[str, BytesView]] | list[tuple[str, BytesView | Exception]]:
+    ) -> builtins.list[tuple[str, BytesView]] | builtins.list[tuple[str, BytesView | Exception]]:
         """Fetches many objects at once; see `s3dlio.get_many`."""
         return reader.get_many(
             uris, max_in_flight=max_in_flight, on_error=on_error, progress=progress, client=self, **options
@@ -235,7 +240,7 @@ class Client:
         part_max_in_flight: int = 16,
         progress: Progress | None = None,
         **options: Unpack[PutManyOptions],
-    ) -> list[UploadInfo]: ...
+    ) -> builtins.list[UploadInfo]: ...
 
     @overload
     def put_many(
@@ -247,7 +252,7 @@ class Client:
         part_max_in_flight: int = 16,
         progress: Progress | None = None,
         **options: Unpack[PutManyOptions],
-    ) -> list[UploadInfo | Exception]: ...
+    ) -> builtins.list[UploadInfo | Exception]: ...
 
     @checks_names(PutManyOptions, MultipartUploadConfig)
     def put_many(
@@ -259,7 +264,7 @@ class Client:
         part_max_in_flight: int = 16,
         progress: Progress | None = None,
         **options: Unpack[PutManyOptions],
-    ) -> list[UploadInfo] | list[UploadInfo | Exception]:
+    ) -> builtins.list[UploadInfo] | builtins.list[UploadInfo | Exception]:
         """Stores many objects at once; see `s3dlio.put_many`."""
         return objects.put_many(
             items,
@@ -277,11 +282,80 @@ class Client:
         return objects.stat(uri, version_id=version_id, client=self)
 
     @checks_names()
-    def list_uploads(self, uri: str) -> list[UploadSummary]:
+    def exists(self, uri: str, *, version_id: str | None = None) -> bool:
+        """Whether there is an object under a URI; see `s3dlio.exists`."""
+        return listing.exists(uri, version_id=version_id, client=self)
+
+    @checks_names()
+    def iter_objects(
+        self, uri: str, *, recursive: bool = True, pattern: str | None = None, start_after: str | None = None
+    ) -> ObjectIterator:
+        """Iterates over the objects that a URI selects; see `s3dlio.iter_objects`."""
+        return listing.iter_objects(uri, recursive=recursive, pattern=pattern, start_after=start_after, client=self)
+
+    @checks_names()
+    def list(self, uri: str, recursive: bool = False, pattern: str | None = None) -> builtins.list[str]:
+        """Lists the URIs of the objects that a URI selects; see `s3dlio.list`."""
+        return listing.list(uri, recursive, pattern, client=self)
+
+    @checks_names()
+    def copy(self, src: str, dst: str, *, source_version_id: str | None = None) -> UploadInfo:
+        """Copies an object within the store; see `s3dlio.copy`."""
+        return copying.copy(src, dst, source_version_id=source_version_id, client=self)
+
+    @checks_names()
+    def delete(self, uri: str, *, recursive: bool = False, version_id: str | None = None) -> int:
+        """Deletes the objects that a URI selects; see `s3dlio.delete`."""
+        return deletion.delete(uri, recursive=recursive, version_id=version_id, client=self)
+
+    @checks_names()
+    def presign(
+        self,
+        uri: str,
+        *,
+        method: Method = "GET",
+        expires: float | timedelta = 3600,
+        version_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        response_headers: Mapping[str, str] | None = None,
+    ) -> PresignedUrl:
+        """Signs a request for one object, for callers without credentials; see `s3dlio.presign`."""
+        return presigning.presign(
+            uri, method=method, expires=expires, version_id=version_id, headers=headers,
+            response_headers=response_headers, client=self,
+        )  # fmt: skip
+
+    @checks_names()
+    def list_versions(self, uri: str) -> VersionIterator:
+        """Iterates over the versions of the objects that a URI selects; see `s3dlio.list_versions`."""
+        return versions.list_versions(uri, client=self)
+
+    @checks_names()
+    def delete_all_versions(self, uri: str) -> int:
+        """Deletes all versions of the objects that a URI selects; see `s3dlio.delete_all_versions`."""
+        return versions.delete_all_versions(uri, client=self)
+
+    @checks_names()
+    def create_bucket(self, name_or_uri: str) -> bool:
+        """Creates a bucket in the client's region; see `s3dlio.create_bucket`."""
+        return buckets.create_bucket(name_or_uri, client=self)
+
+    @checks_names()
+    def delete_bucket(self, name_or_uri: str) -> None:
+        """Deletes an empty bucket; see `s3dlio.delete_bucket`."""
+        buckets.delete_bucket(name_or_uri, client=self)
+
+    @checks_names()
+    def list_buckets(self) -> builtins.list[BucketInfo]:
+        """Lists the buckets that the credentials own; see `s3dlio.list_buckets`."""
+        return buckets.list_buckets(client=self)
+
+    @checks_names()
+    def list_uploads(self, uri: str) -> builtins.list[UploadSummary]:
         """Lists the multipart uploads in progress; see `s3dlio.list_uploads`."""
         return uploads.list_uploads(uri, client=self)
 
     @checks_names()
-    def abort_uploads(self, uri: str, *, older_than: timedelta | float) -> list[UploadSummary]:
+    def abort_uploads(self, uri: str, *, older_than: timedelta | float) -> builtins.list[UploadSummary]:
         """Aborts old multipart uploads; see `s3dlio.abort_uploads`."""
         return uploads.abort_uploads(uri, older_than=older_than, client=self)

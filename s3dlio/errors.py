@@ -22,12 +22,14 @@ the operation, the object and what the store reported.
     │   └── TimeoutError (builtins.TimeoutError)
     ├── ChecksumMismatchError
     ├── ObjectChangedError
+    ├── ManyFailedError (ExceptionGroup)
     └── ForkedError
 """
 
 from __future__ import annotations
 
 import builtins
+from collections.abc import Sequence
 from typing import Any
 
 from ._values.redaction import redacted
@@ -160,6 +162,39 @@ class ObjectChangedError(S3dlioError):
 
 class ForkedError(S3dlioError):
     """An object that belongs to the parent process was used in a forked child."""
+
+
+class ManyFailedError(ExceptionGroup[Exception], S3dlioError):
+    """Some of many objects failed; ``except*`` takes the errors apart by their classes.
+
+    Attributes:
+        exceptions: the errors, in the order of `failed`, each once.
+        succeeded: URIs of the objects with which all went well.
+        failed: the error of each other object, by its URI.
+
+    Example:
+        >>> try:
+        ...     s3dlio.delete("s3://my-bucket/run/", recursive=True)
+        ... except s3dlio.ManyFailedError as error:
+        ...     print(sorted(error.failed))
+        0
+    """
+
+    def __new__(cls, message: str, succeeded: list[str], failed: dict[str, Exception]) -> ManyFailedError:
+        return super().__new__(cls, redacted(message), list({id(one): one for one in failed.values()}.values()))
+
+    def __init__(self, message: str, succeeded: list[str], failed: dict[str, Exception]) -> None:
+        self.succeeded = succeeded
+        self.failed = failed
+
+    def derive(self, excs: Sequence[Exception]) -> ExceptionGroup[Exception]:  # type: ignore[override]
+        """What ``except*`` makes of a part of it."""
+        wanted = {id(one) for one in excs}
+        failed = {uri: one for uri, one in self.failed.items() if id(one) in wanted}
+        return ManyFailedError(self.message, self.succeeded, failed) if failed else ExceptionGroup(self.message, excs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.message, self.succeeded, self.failed)
 
 
 class TransportError(S3dlioError, ConnectionError):

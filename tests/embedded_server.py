@@ -52,7 +52,7 @@ class ChecksumMismatch(S3ClientError):  # type: ignore[misc]
 class HeldValue:
     """The value of one object or part, kept as it was given. Stands in for the temporary file that moto would use."""
 
-    def __init__(self, *_: Any) -> None:
+    def __init__(self, *_: Any, **__: Any) -> None:
         self.data, self.at = b"", 0
 
     def seek(self, offset: int) -> None:

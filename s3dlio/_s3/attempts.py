@@ -90,6 +90,18 @@ class Attempts:
         endpoint = self.endpoint
         return self._amazon(region) if self._is_aws and region != self._credentials.region else endpoint
 
+    def presigns_with(self, bucket: str) -> tuple[SignedWith, Endpoint]:
+        """What to sign a URL with, and the endpoint that it names: of Amazon's, the one of the bucket's region.
+
+        Amazon's global host would redirect to another region, where the signature is wrong.
+        """
+        signed = self._sign_with(bucket, CancelScope(), None)
+        endpoint = self.endpoint
+        if self._is_aws:
+            url = aws_endpoint(signed.region, fips=self._shared.use_fips, dualstack=self._shared.use_dualstack)
+            endpoint = Endpoint.from_url(url, self._shared.addressing_style)
+        return signed, endpoint
+
     def _sign_with(self, bucket: str | None, scope: CancelScope, within: float | None) -> SignedWith:
         """What to sign the next attempt with. Credentials are looked up each time, so that a refresh takes effect.
 

@@ -15,6 +15,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from .._runtime.forking import no_fork
@@ -52,11 +53,17 @@ _PRINTABLE = re.compile(r"[\x21-\x7e]+")
 
 @dataclass(frozen=True)
 class Credentials:
-    """The credentials of one request, under botocore's names; `generation` counts the renewals."""
+    """The credentials of one request, under botocore's names.
+
+    Attributes:
+        expires_at: when they end, aware; None for never, or if nobody knows.
+        generation: counts the renewals.
+    """
 
     access_key: str
     secret_key: str = field(repr=False)
     token: str | None = field(default=None, repr=False)
+    expires_at: datetime | None = field(default=None, repr=False, compare=False)
     generation: int = field(default=0, repr=False, compare=False)
 
 
@@ -414,7 +421,8 @@ def _frozen(found: Any, generation: int) -> Credentials | None:
     frozen = None if found is None else found.get_frozen_credentials()
     if frozen is None:
         return None
-    return replace(_checked(frozen.access_key, frozen.secret_key, frozen.token), generation=generation)
+    checked = _checked(frozen.access_key, frozen.secret_key, frozen.token)
+    return replace(checked, expires_at=getattr(found, "_expiry_time", None), generation=generation)
 
 
 def _checked(access_key: str | None, secret_key: str | None, token: str | None = None) -> Credentials:

@@ -9,7 +9,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Sto
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from .._net.addresses import Location, format_uri
@@ -36,9 +36,18 @@ log = logging.getLogger("s3dlio")
 def create_upload(
     service: Service, location: Location, config: MultipartUploadConfig, algorithm: Algorithm | None
 ) -> str:
-    """The new upload's id. Never cancelled: without the response, an upload of unknown id is left at the store."""
-    headers = object_headers(config)
-    headers.setdefault("content-type", "binary/octet-stream")
+    """The id of a new upload; see `create_upload_of`."""
+    return create_upload_of(service, location, object_headers(config), algorithm)
+
+
+def create_upload_of(
+    service: Service, location: Location, headers: Mapping[str, str], algorithm: Algorithm | None
+) -> str:
+    """The id of a new upload of an object with these headers.
+
+    Never cancelled: without the response, an upload of unknown id is left at the store.
+    """
+    headers = {"content-type": "binary/octet-stream", **headers}
     if algorithm is not None:
         headers["x-amz-checksum-algorithm"] = algorithm.s3_name
         headers["x-amz-checksum-type"] = algorithm.kind

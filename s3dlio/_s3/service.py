@@ -25,7 +25,7 @@ from .call import Call
 from .checksums import ALGORITHMS, Algorithm
 from .credentials import CredentialSource
 from .endpoint_state import EndpointState, RetryQuota, refuses_checksum
-from .failures import Failed, Result
+from .failures import Failed, Result, SignedWith
 from .requests import CancelScope, Request, Response
 from .series import Room
 from .shared_settings import SharedSettings
@@ -79,6 +79,21 @@ class Service:
     def endpoint(self) -> Endpoint:
         """The store's endpoint."""
         return self._attempts.endpoint
+
+    @property
+    def region(self) -> str:
+        """The region that requests are signed for, where a bucket's own one is not known."""
+        return self._credentials.region
+
+    @property
+    def signer(self) -> Signer:
+        """Signs this client's requests."""
+        return self._signer
+
+    def presigns_with(self, bucket: str) -> tuple[SignedWith, Endpoint]:
+        """What to sign a URL with, and the endpoint that it names."""
+        self.load()
+        return self._attempts.presigns_with(bucket)
 
     def checksum_algorithm(self, wanted: str | None) -> Algorithm | None:
         """The algorithm wanted, or the one used instead at this store; None for no checksum."""

@@ -1,7 +1,7 @@
 """Signature Version 4 for S3: the canonical request is written directly, and the day's key is kept.
 
-It signs what it is given, logs nothing, and keeps no secret except derived keys. `request_heads` calls it. It needs
-nothing of botocore; the tests compare every signature with botocore's.
+It signs what it is given, logs nothing, and keeps no secret except derived keys. `request_heads` and `presigned`
+call it. It needs nothing of botocore; the tests compare every signature with botocore's.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import hmac
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
+
+from .._net.addresses import encode_query
 
 if TYPE_CHECKING:
     from .credentials import Credentials
@@ -96,6 +98,52 @@ class Signer:
             credential=f"{_ALGORITHM} Credential={credentials.access_key}/{scope}, SignedHeaders={signed}, Signature=",
             keyed=self._keyed(credentials, region, date),
         )
+
+    def sign_query(
+        self,
+        *,
+        method: str,
+        host: str,
+        path: str,
+        query: Sequence[tuple[str, str]],
+        headers: Mapping[str, str],
+        credentials: Credentials,
+        region: str,
+        seconds: int,
+        now: datetime,
+    ) -> str:
+        """The query string of a presigned URL, the signature included.
+
+        Args:
+            path: percent-encoded, as it goes on the wire.
+            query: further parameters, not encoded.
+            headers: signed besides ``host``; lower-case names.
+            seconds: from `now` on, how long the URL is valid.
+
+        Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
+        """
+        timestamp = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+        date = timestamp[:8]
+        scope = f"{date}/{region}/s3/aws4_request"
+        sent = {"host": host, **headers}
+        names = ";".join(sorted(sent))
+        pairs = [
+            *query,
+            ("X-Amz-Algorithm", _ALGORITHM),
+            ("X-Amz-Credential", f"{credentials.access_key}/{scope}"),
+            ("X-Amz-Date", timestamp),
+            ("X-Amz-Expires", str(seconds)),
+            ("X-Amz-SignedHeaders", names),
+        ]
+        if credentials.token:
+            pairs.append(("X-Amz-Security-Token", credentials.token))
+        query_string = encode_query(pairs)
+        lines = [f"{name}:{' '.join(sent[name].split())}" for name in sorted(sent)]
+        canonical = "\n".join([method, path, query_string, *lines, "", names, UNSIGNED_PAYLOAD])
+        digest = hashlib.sha256(canonical.encode()).hexdigest()
+        keyed = self._keyed(credentials, region, date).copy()
+        keyed.update(f"{_ALGORITHM}\n{timestamp}\n{scope}\n{digest}".encode())
+        return f"{query_string}&X-Amz-Signature={keyed.hexdigest()}"
 
     def _keyed(self, credentials: Credentials, region: str, date: str) -> hmac.HMAC:
         """The HMAC under the derived key of one day (``YYYYMMDD``), to be copied for each signature.

@@ -91,6 +91,15 @@ class PartsPage(NamedTuple):
     checksum_type: str | None = None
 
 
+class DeleteFailure(NamedTuple):
+    """An object that DeleteObjects has not deleted, and why."""
+
+    key: str
+    version_id: str | None
+    code: str
+    message: str | None
+
+
 class ListedUpload(NamedTuple):
     key: str
     upload_id: str
@@ -111,7 +120,7 @@ class UploadsPage(NamedTuple):
 def parse_error(data: bytes) -> ErrorDocument | None:
     """The error document in a response's body, or None where it is something else (for example a proxy's page)."""
     try:
-        root = _parse(data)
+        root = parse_tree(data)
         return _error(root) if root.tag == "Error" else None
     except MalformedResponse:
         return None
@@ -129,6 +138,17 @@ def parse_complete(data: bytes) -> CompleteResult | ErrorDocument:
     if root.tag == "Error":
         return _error(root)
     return CompleteResult(_etag(root), _checksums(root))
+
+
+def parse_copy(data: bytes) -> tuple[EntityTag | None, dict[str, str]]:
+    """ETag and checksums in the response to CopyObject or UploadPartCopy, which may be an error with status 200."""
+    root = _root(data, "CopyObjectResult", "CopyPartResult")
+    return _etag(root), _checksums(root)
+
+
+def parse_tagging(data: bytes) -> list[tuple[str, str]]:
+    """The tags in the response to GetObjectTagging."""
+    return [(_required(one, "Key"), _text(one, "Value") or "") for one in _root(data, "Tagging").findall("TagSet/Tag")]
 
 
 def parse_list_parts(data: bytes) -> PartsPage:
@@ -164,6 +184,17 @@ def parse_list_uploads(data: bytes) -> UploadsPage:
     )
 
 
+def parse_delete_result(data: bytes) -> list[DeleteFailure]:
+    """What a DeleteObjects could not delete."""
+    root = _root(data, "DeleteResult")
+    return [
+        DeleteFailure(
+            _required(one, "Key"), _text(one, "VersionId"), _required(one, "Code").strip(), _text(one, "Message")
+        )
+        for one in root.findall("Error")
+    ]
+
+
 # ------------------------------------------------------------------------------------------------- writing
 
 
@@ -180,6 +211,26 @@ def complete_document(parts: Iterable[CompletedPart]) -> bytes:
         document.write(f"<Part><PartNumber>{number}</PartNumber>{_element('ETag', etag)}{named}</Part>".encode())
     document.write(end.encode())
     return document.getvalue()
+
+
+def delete_document(objects: Iterable[tuple[str, str | None]]) -> bytes:
+    """The body of DeleteObjects: keys, each with a version id or None. The store is to report errors only.
+
+    Raises:
+        ValueError: a key holds a character that XML cannot express; DeleteObject takes such a key.
+    """
+    begin, end = _tags("Delete")
+    listed = (
+        f"<Object>{_element('Key', key)}{'' if version is None else _element('VersionId', version)}</Object>"
+        for key, version in objects
+    )
+    return f"{begin}<Quiet>true</Quiet>{''.join(listed)}{end}".encode()
+
+
+def bucket_document(region: str) -> bytes:
+    """The body of CreateBucket for a region other than us-east-1."""
+    begin, end = _tags("CreateBucketConfiguration")
+    return f"{begin}{_element('LocationConstraint', region)}{end}".encode()
 
 
 def _tags(name: str) -> tuple[str, str]:
@@ -203,18 +254,18 @@ def _element(name: str, text: str) -> str:
 
 
 @functools.cache
-def _libraries() -> tuple[Any, Any]:
-    """The parser and the builder of trees."""
+def libraries() -> tuple[Any, Any]:
+    """The parser, and the package that builds trees."""
     with no_fork():
-        from xml.etree.ElementTree import TreeBuilder
+        from xml.etree import ElementTree
         from xml.parsers import expat
 
-    return expat, TreeBuilder
+    return expat, ElementTree
 
 
 def load() -> None:
     """Imports the parser in the caller's thread, because workers import nothing."""
-    _libraries()
+    libraries()
 
 
 class _Reader:
@@ -245,11 +296,12 @@ class _Reader:
         return root
 
 
-def _parse(data: bytes) -> Element:
+def parse_tree(data: bytes) -> Element:
+    """The root of a document, with local names as tags."""
     if len(data) > MAX_DOCUMENT:
         raise MalformedResponse(f"the document has {len(data)} bytes; S3's have at most {MAX_DOCUMENT}")
-    expat, tree_builder = _libraries()
-    reader = _Reader(tree_builder())
+    expat, trees = libraries()
+    reader = _Reader(trees.TreeBuilder())
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.buffer_text = True
     parser.StartElementHandler = reader.start
@@ -269,7 +321,7 @@ def _parse(data: bytes) -> Element:
 
 
 def _root(data: bytes, *expected: str) -> Element:
-    root = _parse(data)
+    root = parse_tree(data)
     if root.tag not in expected:
         raise ForeignDocument(f"the response is a {root.tag!r} document; expected {' or '.join(expected)}")
     return root

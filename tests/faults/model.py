@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from urllib.parse import quote_plus
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
@@ -259,6 +260,45 @@ class Store:
                 lines.append(f"<Upload>{_elements(told)}</Upload>")
         return Reply(200, {}, _document("ListMultipartUploadsResult", "".join(lines)))
 
+    def _list_objects_v2(self, call: Call) -> Reply:
+        """Keys and common prefixes in the order of their UTF-8 bytes; a token names the last entry of its page."""
+        query = call.query
+        prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+        after, most = query.get("start-after", ""), min(int(query.get("max-keys") or 1000), 1000)
+        if "continuation-token" in query:
+            after = base64.urlsafe_b64decode(query["continuation-token"]).decode()
+        keys = sorted((key for key in self._objects[call.bucket] if key.startswith(prefix)), key=str.encode)
+        entries: dict[str, bool] = {}  # whether it is a common prefix
+        for key in keys:
+            at = key.find(delimiter, len(prefix)) if delimiter else -1
+            entries[key if at < 0 else key[: at + len(delimiter)]] = at >= 0
+        rest = [name for name in entries if name.encode() > after.encode()]
+        shown = rest[:most]
+        names = {"Name": call.bucket, "Prefix": prefix, "KeyCount": str(len(shown)), "MaxKeys": str(most)}
+        names |= {"EncodingType": "url", "IsTruncated": str(len(rest) > most).lower()}
+        if "continuation-token" in query:
+            names["ContinuationToken"] = query["continuation-token"]
+        if len(rest) > most:
+            names["NextContinuationToken"] = base64.urlsafe_b64encode(shown[-1].encode()).decode()
+        lines = [_elements(names)]
+        for name in shown:
+            if entries[name]:
+                lines.append(f"<CommonPrefixes><Prefix>{quote_plus(name, safe='/')}</Prefix></CommonPrefixes>")
+                continue
+            version = self._objects[call.bucket][name][-1]
+            told = {"Key": quote_plus(name, safe="/"), "LastModified": "2026-11-25T10:00:00.000Z"}
+            told |= {"ETag": f'"{version.etag}"', "Size": str(len(version.data)), "StorageClass": "STANDARD"}
+            lines.append(f"<Contents>{_elements(told)}</Contents>")
+        return Reply(200, {"Content-Type": "application/xml"}, _document("ListBucketResult", "".join(lines)))
+
+    def _delete_objects(self, call: Call) -> Reply:
+        if call.headers.get("content-md5") != base64.b64encode(hashlib.md5(call.body).digest()).decode():
+            raise Refusal(400, "BadDigest", "Content-MD5")
+        space = "{http://s3.amazonaws.com/doc/2006-03-01/}"
+        for one in ElementTree.fromstring(call.body).iter(f"{space}Object"):
+            self._objects[call.bucket].pop(one.findtext(f"{space}Key") or "", None)
+        return Reply(200, {"Content-Type": "application/xml"}, _document("DeleteResult", ""))
+
     def _get_object(self, call: Call) -> Reply:
         version = self._wanted(call)
         size = len(version.data)
@@ -439,6 +479,10 @@ def operation_of(method: str, key: str, query: Mapping[str, str]) -> str:
         }
     elif "uploads" in query:
         names = {"POST": "CreateMultipartUpload", "GET": "ListMultipartUploads"}
+    elif "versions" in query:
+        names = {"GET": "ListObjectVersions"}
+    elif "delete" in query:
+        names = {"POST": "DeleteObjects"}
     elif key:
         names = {"PUT": "PutObject", "GET": "GetObject", "HEAD": "HeadObject", "DELETE": "DeleteObject"}
     else:

@@ -22,7 +22,12 @@ PAGE = ROOT / "docs" / "reference" / "api.md"
 GROUPS = {
     "Reading": ["get", "get_range", "get_into", "get_many", "BytesView"],
     "Writing": ["put_bytes", "put_many", "MultipartUploadWriter", "MultipartUploadSink", "MultipartUploadConfig"],
-    "Objects and uploads": ["stat", "list_uploads", "abort_uploads"],
+    "Objects and uploads": [
+        "stat", "exists", "copy", "delete", "presign", "PresignedUrl", "list_uploads", "abort_uploads",
+    ],
+    "Listing": ["list", "iter_objects", "ObjectIterator", "ObjectPage", "ObjectColumns"],
+    "Versions": ["list_versions", "delete_all_versions", "VersionInfo", "VersionIterator"],
+    "Buckets": ["create_bucket", "delete_bucket", "list_buckets", "BucketInfo"],
     "Clients": ["Client", "Timeouts", "RetryPolicy"],
     "What calls return and report": ["UploadInfo", "ObjectInfo", "UploadSummary", "Progress", "ProgressEvent"],
     "Options": ["UploadOptions", "PutManyOptions", "GetOptions"],
@@ -30,7 +35,7 @@ GROUPS = {
         "S3dlioError", "ConfigurationError", "CredentialsError", "UnsupportedUriError", "ReservationError",
         "WriterClosedError", "S3Error", "NotFoundError", "AccessDeniedError", "PreconditionFailedError",
         "InvalidRangeError", "ThrottledError", "TransportError", "TimeoutError", "ChecksumMismatchError",
-        "ObjectChangedError", "ForkedError",
+        "ObjectChangedError", "ManyFailedError", "ForkedError",
     ],
 }  # fmt: skip
 TYPES = ("Buffer", "Checksum", "AddressingStyle", "Credentials", "OnError")

@@ -96,6 +96,17 @@ CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...], str, str]] = {
     "put_bytes": (s3dlio.put_bytes, (URI, b""), "part_sise", "part_size"),
     "put_many": (s3dlio.put_many, ([(URI, b"")],), "part_in_flight", "part_max_in_flight"),
     "stat": (s3dlio.stat, (URI,), "version", "version_id"),
+    "exists": (s3dlio.exists, (URI,), "version", "version_id"),
+    "list": (s3dlio.list, (URI,), "patern", "pattern"),
+    "iter_objects": (s3dlio.iter_objects, (URI,), "startafter", "start_after"),
+    "copy": (s3dlio.copy, (URI, URI), "version_id", "source_version_id"),
+    "delete": (s3dlio.delete, (URI,), "recursiv", "recursive"),
+    "presign": (s3dlio.presign, (URI,), "expire", "expires"),
+    "list_versions": (s3dlio.list_versions, (URI,), "klient", "client"),
+    "delete_all_versions": (s3dlio.delete_all_versions, (URI,), "klient", "client"),
+    "create_bucket": (s3dlio.create_bucket, ("bucket",), "klient", "client"),
+    "delete_bucket": (s3dlio.delete_bucket, ("bucket",), "klient", "client"),
+    "list_buckets": (s3dlio.list_buckets, (), "klient", "client"),
     "list_uploads": (s3dlio.list_uploads, (URI,), "klient", "client"),
     "abort_uploads": (s3dlio.abort_uploads, (URI,), "older", "older_than"),
     "Client": (Client, (), "endpoint", "endpoint_url"),
@@ -179,7 +190,7 @@ def test_a_value_of_the_wrong_type_is_a_type_error_that_says_what_is_allowed(
         assert f"={value!r}" in str(raised.value)
 
 
-@pytest.mark.parametrize("name", ["get", "put_bytes", "stat", "list_uploads"])
+@pytest.mark.parametrize("name", ["get", "put_bytes", "stat", "list_uploads", "list", "delete"])
 def test_a_client_that_is_none_is_refused(name: str) -> None:
     arguments = (b"",) if name == "put_bytes" else ()
     with pytest.raises(TypeError, match="client='minio' is not a Client"):
