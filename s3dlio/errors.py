@@ -193,8 +193,8 @@ class ManyFailedError(ExceptionGroup[Exception], S3dlioError):
         failed = {uri: one for uri, one in self.failed.items() if id(one) in wanted}
         return ManyFailedError(self.message, self.succeeded, failed) if failed else ExceptionGroup(self.message, excs)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.message, self.succeeded, self.failed)
+    def _constructor_arguments(self) -> tuple[Any, ...]:
+        return self.message, self.succeeded, self.failed
 
 
 class TransportError(S3dlioError, ConnectionError):

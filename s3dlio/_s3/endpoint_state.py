@@ -62,8 +62,12 @@ def refuses_checksum(error: S3Error | Failed) -> bool:
 
     Amazon S3, Cloudflare R2 and Google's S3 interface respond with 400 or 501 and name the header or the algorithm.
     """
-    clear = error.status in (400, 501) and error.code in _UNKNOWN_CODES
-    return clear and _OF_CHECKSUMS.search(error.message or "") is not None
+    return error.status in (400, 501) and error.code in _UNKNOWN_CODES and names_checksum(error)
+
+
+def names_checksum(error: S3Error | Failed) -> bool:
+    """Whether the store's message is about a checksum."""
+    return _OF_CHECKSUMS.search(error.message or "") is not None
 
 
 class EndpointState:

@@ -55,7 +55,8 @@ class Service:
             settings, self._shared, self._credentials, self._signer, self._connections, self._state
         )
         self._quota = RetryQuota(settings.policy)
-        self.ignores_ranges = False  # learned: the store sends the whole object instead of a range
+        # Learned: the store sends the whole object instead of a range; it computes no checksum of a copied part.
+        self.ignores_ranges = self.copies_without_checksums = False
         _living.add(self)
 
     def _reset_after_fork(self) -> None:

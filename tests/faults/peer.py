@@ -455,7 +455,7 @@ class Peer:
         path, _, query = target.partition("?")
         asked = dict(parse_qsl(query, keep_blank_values=True))
         bucket, _, key = unquote(path).lstrip("/").partition("/")
-        operation = operation_of(method, key, asked)
+        operation = operation_of(method, key, asked, headers)
         part = int(asked["partNumber"]) if "partNumber" in asked else None
         wanted = headers.get("range", "").removeprefix("bytes=").partition("-")[0]
         offset, upload_id = int(wanted) if wanted else None, asked.get("uploadId", "")

@@ -263,11 +263,11 @@ class Proxy:
         path, _, query = target.partition("?")
         asked = dict(parse_qsl(query, keep_blank_values=True))
         bucket, _, key = unquote(path).lstrip("/").partition("/")
-        operation = operation_of(method, key, asked)
+        fields = (line.partition(":") for line in head.decode("latin-1").split("\r\n")[1:])
+        headers = {name.lower(): value.strip() for name, _, value in fields}
+        operation = operation_of(method, key, asked, headers)
         part = int(asked["partNumber"]) if "partNumber" in asked else None
-        fields = (line.partition(b":") for line in head.split(b"\r\n")[1:])
-        ranges = [value.strip() for name, _, value in fields if name.lower() == b"range"]
-        first = ranges[0].removeprefix(b"bytes=").partition(b"-")[0] if ranges else b""
+        first = headers.get("range", "").removeprefix("bytes=").partition("-")[0]
         offset = int(first) if first else None
         with self._lock:
             which = (operation, bucket, key, part, offset)

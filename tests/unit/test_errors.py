@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from s3dlio import errors
-from s3dlio.errors import S3dlioError, S3Error, TransportError
+from s3dlio.errors import ManyFailedError, S3dlioError, S3Error, TransportError
 
 CLASSES = [one for one in vars(errors).values() if inspect.isclass(one) and issubclass(one, S3dlioError)]
 WAYS: dict[str, Callable[[Any], Any]] = {
@@ -30,6 +30,8 @@ def made(cls: type[S3dlioError]) -> S3dlioError:
     error: S3dlioError
     if issubclass(cls, S3Error):
         error = cls("UploadPart", "b", "k", 503, "SlowDown", "as told", "request", "host", "upload", 7, 3)
+    elif issubclass(cls, ManyFailedError):
+        error = cls("two failed", ["s3://b/good"], {"s3://b/bad": made(S3Error), "s3://b/ill": made(TransportError)})
     else:
         error = cls("something was wrong")
     error.uncertain, error.attempts, error.elapsed = 2, 3, 1.25
@@ -43,8 +45,9 @@ def test_every_attribute_survives(cls: type[S3dlioError], way: Callable[[Any], A
     error = made(cls)
     again = way(error)
     assert type(again) is cls
-    assert vars(again) == vars(error)
-    assert (str(again), again.args) == (str(error), error.args)
+    # Errors within an error are compared by what they say.
+    assert repr(vars(again)) == repr(vars(error))
+    assert (str(again), repr(again.args)) == (str(error), repr(error.args))
     assert (again.uncertain, again.attempts, again.elapsed) == (2, 3, 1.25)
 
 
@@ -85,3 +88,22 @@ def test_an_error_that_caused_itself_can_be_pickled() -> None:
     first, second = made(S3Error), made(TransportError)
     first.__cause__, second.__cause__ = second, first
     assert str(pickle.loads(pickle.dumps(first))) == str(first)
+
+
+def test_the_errors_of_many_objects_are_taken_apart_by_their_classes() -> None:
+    refused, lost = made(S3Error), made(TransportError)
+    failed = {"s3://b/bad": refused, "s3://b/worse": refused, "s3://b/ill": lost}
+    parts: list[BaseException] = []
+    try:
+        raise ManyFailedError("three of four failed", ["s3://b/good"], failed)
+    except* S3Error as part:
+        parts.append(part)
+    except* TransportError as part:
+        parts.append(part)
+    first, second = parts
+    assert isinstance(first, ManyFailedError)
+    assert isinstance(second, ManyFailedError)
+    assert first.exceptions == (refused,)
+    assert first.failed == {"s3://b/bad": refused, "s3://b/worse": refused}
+    assert first.succeeded == ["s3://b/good"]
+    assert second.failed == {"s3://b/ill": lost}

@@ -28,10 +28,15 @@ def imported(path: Path) -> set[str]:
     return {name.split(".")[0] for name in names}
 
 
+def names_of(requirements: list[str]) -> set[str]:
+    return {re.match(r"[\w-]+", one)[0] for one in requirements}  # type: ignore[index]
+
+
 def test_the_dependencies_are_what_the_package_imports() -> None:
     used = set().union(*(imported(path) for path in (ROOT / "s3dlio").rglob("*.py")))
-    declared = {re.match(r"[\w-]+", one)[0] for one in PROJECT["dependencies"]}  # type: ignore[index]
-    assert used - sys.stdlib_module_names - {"s3dlio"} == declared
+    extras = PROJECT["optional-dependencies"]
+    optional = set().union(*(names_of(extras[name]) for name in set(extras) - {"test", "lint", "bench"}))
+    assert used - sys.stdlib_module_names - {"s3dlio"} - optional == names_of(PROJECT["dependencies"])
 
 
 def test_every_module_imports_where_numpy_is_not_installed() -> None:

@@ -6,6 +6,7 @@ import ast
 import inspect
 import queue
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -95,8 +96,10 @@ def test_urllib3_is_held_below_the_next_major_version() -> None:
     assert re.search(r'"urllib3>=2\.[0-9]+,<3"', pyproject)
 
 
-def test_credentials_use_one_private_name_of_botocore() -> None:
-    assert private_names("_s3/credentials.py") == {"_mandatory_refresh_timeout"}
+def test_credentials_use_two_private_names_of_botocore() -> None:
+    assert private_names("_s3/credentials.py") == {"_mandatory_refresh_timeout", "_expiry_time"}
+    end = datetime(2030, 1, 1, tzinfo=UTC)
+    assert RefreshableCredentials("key", "secret", "token", end, lambda: {}, "test")._expiry_time == end
     assert RefreshableCredentials._mandatory_refresh_timeout > 0
     assert "refresh_in" in inspect.signature(RefreshableCredentials.refresh_needed).parameters
     assert "region" in BOTOCORE_DEFAUT_SESSION_VARIABLES
