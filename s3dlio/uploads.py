@@ -5,11 +5,12 @@ To continue one, see `MultipartUploadWriter.resume`.
 
 from datetime import datetime, timedelta
 
-from ._net.addresses import Location, format_uri, parse_uri
+from ._net.addresses import Location, format_uri
 from ._runtime.kept_errors import without_traceback
 from ._s3 import multipart_operations
 from ._s3.default import ClientLike, service_of
 from ._s3.listings import list_uploads as list_pages
+from ._s3.selection import Selection, select
 from ._s3.service import Service
 from ._s3.xml import ListedUpload
 from ._values.checks import check_seconds
@@ -20,10 +21,11 @@ from .results import UploadSummary
 
 @checks_names()
 def list_uploads(uri: str, *, client: ClientLike | None = None) -> list[UploadSummary]:
-    """Lists the multipart uploads in progress in a bucket, or those whose keys begin with a prefix.
+    """Lists the multipart uploads in progress of an object, below a prefix, or in a bucket.
 
     Args:
-        uri: ``s3://bucket`` or ``s3://bucket/prefix``.
+        uri: ``s3://bucket/key`` for that one object, never for others whose keys begin alike;
+            ``s3://bucket/folder/`` for what lies below it; a glob; or ``s3://bucket``.
         client: a `Client`; None for the default one, built from the environment.
 
     Returns:
@@ -44,8 +46,8 @@ def list_uploads(uri: str, *, client: ClientLike | None = None) -> list[UploadSu
 
     Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html
     """
-    location = parse_uri(uri, require_key=False)
-    return [_summary(location, one) for one in _listed(service_of(client), location)[0]]
+    selection = select(uri)
+    return [_summary(selection, one) for one in _listed(service_of(client), selection)[0]]
 
 
 @checks_names()
@@ -56,7 +58,8 @@ def abort_uploads(uri: str, *, older_than: timedelta | float, client: ClientLike
     refuses to abort one, the others are still aborted.
 
     Args:
-        uri: ``s3://bucket`` or ``s3://bucket/prefix``.
+        uri: ``s3://bucket/key`` for that one object, never for others whose keys begin alike;
+            ``s3://bucket/folder/`` for what lies below it; a glob; or ``s3://bucket``.
         older_than: a `timedelta` or seconds, above 0, so that active writers are spared.
         client: a `Client`; None for the default one, built from the environment.
 
@@ -76,25 +79,25 @@ def abort_uploads(uri: str, *, older_than: timedelta | float, client: ClientLike
 
     Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html
     """
-    location = parse_uri(uri, require_key=False)
+    selection = select(uri)
     seconds = older_than.total_seconds() if isinstance(older_than, timedelta) else older_than
     age = check_seconds("older_than", seconds)
     service = service_of(client)
-    listed, now = _listed(service, location)
+    listed, now = _listed(service, selection)
     aborted: list[UploadSummary] = []
     refusals: list[S3Error] = []
     for one in listed:
         if one.initiated is None or (now - one.initiated).total_seconds() <= age:
             continue
         try:
-            multipart_operations.abort_upload(service, Location(location.bucket, one.key), one.upload_id)
+            multipart_operations.abort_upload(service, Location(selection.bucket, one.key), one.upload_id)
         except S3Error as error:
             refusals.append(without_traceback(error))
         except S3dlioError as error:
             error.add_note(f"uploads aborted before: {len(aborted)}; refused: {len(refusals)}")
             raise
         else:
-            aborted.append(_summary(location, one))
+            aborted.append(_summary(selection, one))
     if refusals:
         first, *others = refusals
         first.add_note(f"uploads aborted: {len(aborted)}; refused: {len(refusals)}")
@@ -104,20 +107,24 @@ def abort_uploads(uri: str, *, older_than: timedelta | float, client: ClientLike
     return aborted
 
 
-def _summary(location: Location, one: ListedUpload) -> UploadSummary:
-    return UploadSummary(format_uri(location.bucket, one.key), one.upload_id, one.initiated)
+def _summary(selection: Selection, one: ListedUpload) -> UploadSummary:
+    return UploadSummary(format_uri(selection.bucket, one.key), one.upload_id, one.initiated)
 
 
-def _listed(service: Service, location: Location) -> tuple[list[ListedUpload], datetime]:
-    """The uploads whose keys begin with the location's key, and the store's time.
+def _listed(service: Service, selection: Selection) -> tuple[list[ListedUpload], datetime]:
+    """The uploads of the selected keys, and the store's time. A glob selects the key of the same characters too.
 
     MinIO finds a prefix only if it is a whole key, and without a prefix lists only uploads created since it started: so
     both listings are made. The earliest of several clocks counts, so that no upload seems older than it is.
     """
     found: dict[tuple[str, str], ListedUpload] = {}
     dates: list[datetime] = []
-    for prefix in dict.fromkeys((location.key, "")):
-        for page in list_pages(service, location.bucket, prefix):
+    for prefix in dict.fromkeys((selection.glob or selection.prefix, "")):
+        for page in list_pages(service, selection.bucket, prefix):
             dates += [] if page.date is None else [page.date]
-            found.update(((one.key, one.upload_id), one) for one in page.uploads if one.key.startswith(location.key))
+            found.update(((one.key, one.upload_id), one) for one in page.uploads if _selects(selection, one.key))
     return list(found.values()), min([service.now, *dates])
+
+
+def _selects(selection: Selection, key: str) -> bool:
+    return key == selection.glob or (key.startswith(selection.prefix) and selection.matches(key))

@@ -252,11 +252,32 @@ def test_uploads_are_aborted_by_age(peer: Peer, client: Client) -> None:
     old = [left(peer, "k1", initiated=HOURS_AGO), left(peer, "k2", initiated=HOURS_AGO)]
     young = left(peer, "k1")
     other = left(peer, "elsewhere", initiated=HOURS_AGO)
-    aborted = client.abort_uploads("s3://b/k", older_than=timedelta(hours=1))
+    aborted = client.abort_uploads("s3://b/k*", older_than=timedelta(hours=1))
     assert [(one.uri, one.upload_id) for one in aborted] == [("s3://b/k1", old[0]), ("s3://b/k2", old[1])]
     assert all(one.started_at == HOURS_AGO for one in aborted)
     assert peer.store.orphans() == [young, other]
-    assert client.abort_uploads("s3://b/k", older_than=timedelta(hours=1)) == []
+    assert client.abort_uploads("s3://b/k*", older_than=timedelta(hours=1)) == []
+
+
+@pytest.mark.parametrize(
+    ("uri", "chosen"),
+    [
+        ("s3://b", ["d", "d.bak", "d/e/f", "d/x", "z[1]"]),
+        ("s3://b/", ["d", "d.bak", "d/e/f", "d/x", "z[1]"]),
+        ("s3://b/d", ["d"]),
+        ("s3://b/d/", ["d/e/f", "d/x"]),
+        ("s3://b/d/*", ["d/x"]),
+        ("s3://b/**/f", ["d/e/f"]),
+        ("s3://b/z[1]", ["z[1]"]),
+        ("s3://b/none", []),
+    ],
+)
+def test_a_uri_selects_uploads_as_it_selects_objects(peer: Peer, client: Client, uri: str, chosen: list[str]) -> None:
+    for key in ("d", "d.bak", "d/e/f", "d/x", "z[1]"):
+        left(peer, key, initiated=HOURS_AGO)
+    expected = [f"s3://b/{key}" for key in chosen]
+    assert [one.uri for one in client.list_uploads(uri)] == expected
+    assert [one.uri for one in client.abort_uploads(uri, older_than=60)] == expected
 
 
 ODD_TIMES = [
