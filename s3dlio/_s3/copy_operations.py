@@ -136,9 +136,5 @@ def _copied(service: Service, source: Source, request: Request, scope: CancelSco
     except PreconditionFailedError as error:
         uri = format_uri(*source.location)
         raise ObjectChangedError(f"{uri} was replaced while it was being copied; copy it again ({error})") from error
-    except S3Error as error:
-        if error.code == "InvalidObjectState":
-            error.message = f"{(error.message or '').rstrip('.')}; the source is archived: restore it first"
-        raise
     tag, checksums = parsed(request, response, xml.parse_copy)
     return Copied(tag, checksums, version_of(response.headers))

@@ -244,6 +244,8 @@ def s3_error(
         error_class = ThrottledError
     elif code == "ConditionalRequestConflict":
         error_class = PreconditionFailedError
+    elif code == "InvalidObjectState":
+        message = f"{(message or 'it is not readable now').rstrip('.')}; the object is archived: restore it first"
     return error_class(
         request.operation, request.bucket, request.key or None, status, code, message, request_id, host_id,
         request.upload_id, request.part_number, attempts,

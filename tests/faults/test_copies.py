@@ -114,7 +114,7 @@ def test_a_source_that_is_replaced_meanwhile_is_an_error_and_nothing_stays(
 @SIZES
 def test_an_archived_source_is_told_and_not_tried_again(peer: Peer, client: Client, size: int) -> None:
     filled(peer, size, **{"x-amz-storage-class": "GLACIER"})
-    with pytest.raises(s3dlio.AccessDeniedError, match="archived: restore it first") as caught:
+    with pytest.raises(s3dlio.AccessDeniedError, match="the object is archived: restore it first") as caught:
         copy(client)
     assert (caught.value.code, caught.value.attempts) == ("InvalidObjectState", 1)
     assert peer.store.orphans() == []

@@ -225,6 +225,16 @@ def test_a_lasting_fault_is_a_clear_error(
     assert len(asked) <= 2 * ATTEMPTS
 
 
+@ways
+def test_an_archived_object_is_told_and_not_asked_for_again(
+    peer: Peer, client: Client, read: Read, offset: int | None
+) -> None:
+    peer.play(Rule(GET, offset=offset, do=Status(403, "InvalidObjectState")))
+    with pytest.raises(s3dlio.AccessDeniedError, match="the object is archived: restore it first"):
+        read(client)
+    assert len(asked_at(peer, offset)) == 1
+
+
 @pytest.mark.parametrize("fault", [Stall(), StallResponse(at=40_000)], ids=["no-answer", "in-the-answer"])
 @two_ways
 def test_a_store_that_always_stalls_is_a_timeout(
