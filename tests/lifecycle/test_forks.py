@@ -212,7 +212,9 @@ def test_no_lock_is_left_out_of_the_test_above() -> None:
         "pool.py", "attempts.py", "default.py", "drivers.py", "workers.py", "credentials.py",
         "connections.py", "endpoint_state.py", "hedging.py",
     }  # fmt: skip
-    of_a_transfer = {"requests.py", "account.py", "download.py", "batch.py", "waiting.py"}
+    of_a_transfer = {
+        "requests.py", "account.py", "download.py", "batch.py", "waiting.py", "ahead.py", "copying.py", "deletion.py",
+    }  # fmt: skip
     assert found == process_wide | of_a_transfer | {"forking.py"}  # its own belong to the fork
 
 
