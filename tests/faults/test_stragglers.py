@@ -160,13 +160,15 @@ def test_a_second_answer_that_is_refused_leaves_the_first_to_end(peer: Peer, con
 
 @dataclass(frozen=True)
 class ResumingAfter:
-    """Lets what is held go on once this answer is out."""
+    """Lets what is held go on once this answer is out, or the client has hung up on it: its head may be enough."""
 
     do: Behaviour
 
     def __call__(self, turn: Turn) -> None:
-        self.do(turn)
-        turn.peer.resume()
+        try:
+            self.do(turn)
+        finally:
+            turn.peer.resume()
 
 
 @pytest.mark.parametrize(
