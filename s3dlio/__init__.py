@@ -1,42 +1,9 @@
 """Moves NumPy-sized data to and from S3-compatible object stores, without copies and without losses."""
 
-from ._memory.bytes_view import BytesView
-from .buckets import BucketInfo, create_bucket, delete_bucket, list_buckets
-from .client import Client
-from .config import MultipartUploadConfig, RetryPolicy, Timeouts
-from .copying import copy
-from .deletion import delete
-from .errors import (
-    AccessDeniedError,
-    ChecksumMismatchError,
-    ConfigurationError,
-    CredentialsError,
-    ForkedError,
-    InvalidRangeError,
-    ManyFailedError,
-    NotFoundError,
-    ObjectChangedError,
-    PreconditionFailedError,
-    ReservationError,
-    S3dlioError,
-    S3Error,
-    ThrottledError,
-    TimeoutError,
-    TransportError,
-    UnsupportedUriError,
-    WriterClosedError,
-)
-from .listing import ObjectColumns, ObjectIterator, ObjectPage, exists, iter_objects, list
-from .objects import put_bytes, put_many, stat
-from .options import GetOptions, PutManyOptions, UploadOptions
-from .presigning import PresignedUrl, presign
-from .progress import Progress, ProgressEvent
-from .reader import get, get_into, get_many, get_range
-from .results import ObjectInfo, UploadInfo, UploadSummary
-from .sink import MultipartUploadSink
-from .uploads import abort_uploads, list_uploads
-from .versions import VersionInfo, VersionIterator, delete_all_versions, list_versions
-from .writer import MultipartUploadWriter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._face import *
 
 __version__ = "0.1.0"
 
@@ -103,9 +70,22 @@ __all__ = [
     "stat",
 ]
 
-# Callers import these names from here, so tracebacks, documentation and pickles name this module too.
-for _name in __all__:
-    _public = globals()[_name]
-    if _public.__module__ != __name__:
-        _public.__module__ = __name__
-del _name, _public
+if not TYPE_CHECKING:  # a type checker would take any name for one of the package
+
+    def __getattr__(name: str) -> Any:
+        """Loads all public names when one is first used, so that the command can answer ``--help`` without them."""
+        if name.startswith("_"):  # the import below asks for `_face`, too
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from . import _face
+
+        for public in __all__:
+            # Callers import these names from here, so tracebacks, documentation and pickles name this module too.
+            one = globals()[public] = getattr(_face, public)
+            if one.__module__ != __name__:
+                one.__module__ = __name__
+        if name not in globals():
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return globals()[name]
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -142,9 +142,10 @@ def test_each_library_has_one_door(library: str, importers: set[str]) -> None:
 def test_all_is_exactly_what_is_public() -> None:
     assert sorted(s3dlio.__all__) == sorted(set(s3dlio.__all__))
     assert all(hasattr(s3dlio, name) for name in s3dlio.__all__)
-    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
-    imported = {alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
-    assert imported == set(s3dlio.__all__)
+    tree = ast.parse((PACKAGE / "_face.py").read_text(encoding="utf-8"))
+    found = [(alias.name, alias.asname) for node in tree.body for alias in getattr(node, "names", ())]
+    assert sorted(found) == sorted((name, name) for name in s3dlio.__all__)
+    assert set(s3dlio.__all__) < set(dir(s3dlio))
 
 
 @pytest.mark.parametrize("name", s3dlio.__all__)
@@ -155,8 +156,40 @@ def test_public_names_are_known_by_the_package(name: str) -> None:
     assert b"s3dlio." not in pickle.dumps(public, protocol=0)
 
 
+def printed(program: str) -> str:
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
+
+
 def test_importing_does_not_load_what_is_needed_later() -> None:
     later = {"botocore", "numpy", "awscrt", "boto3", "urllib3", "urllib.request", "http.client", "xml.parsers.expat"}
-    program = f"import sys, s3dlio; print(sorted({later} & set(sys.modules)))"
-    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert shown.stdout.strip() == "[]"
+    assert printed(f"import sys, s3dlio; s3dlio.get; print(sorted({later} & set(sys.modules)))") == "[]"
+
+
+def test_the_package_itself_loads_nothing_before_a_name_of_it_is_used() -> None:
+    loaded = "sorted(name for name in sys.modules if name.startswith('s3dlio.'))"
+    assert printed(f"import sys, s3dlio; s3dlio.__version__; print({loaded})") == "[]"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "from s3dlio import *; list",
+        "from s3dlio import list; list",
+        "import s3dlio; s3dlio.list",
+        "import s3dlio.listing; s3dlio.list",
+        "import s3dlio; s3dlio.listing.list",
+    ],
+)
+def test_every_way_of_using_a_name_finds_it(use: str) -> None:
+    *before, last = use.split(";")
+    assert printed(";".join([*before, f"print({last.strip()}.__module__)"])) == "s3dlio"
+
+
+@pytest.mark.parametrize("name", ["lst", "__wrapped__"])
+def test_a_name_that_is_not_there_is_an_attribute_error(name: str) -> None:
+    with pytest.raises(AttributeError, match=f"module 's3dlio' has no attribute '{name}'"):
+        getattr(s3dlio, name)
+
+
+def test_no_module_hides_a_public_name() -> None:
+    assert not {path.stem for path in PACKAGE.iterdir()} & set(s3dlio.__all__)

@@ -1,0 +1,65 @@
+"""All public names, from the modules that define them; the package loads this when it is first asked for one.
+
+Each is imported under its own name again: so type checkers know that it is meant to be found here.
+"""
+
+from ._memory.bytes_view import BytesView as BytesView
+from .buckets import BucketInfo as BucketInfo
+from .buckets import create_bucket as create_bucket
+from .buckets import delete_bucket as delete_bucket
+from .buckets import list_buckets as list_buckets
+from .client import Client as Client
+from .config import MultipartUploadConfig as MultipartUploadConfig
+from .config import RetryPolicy as RetryPolicy
+from .config import Timeouts as Timeouts
+from .copying import copy as copy
+from .deletion import delete as delete
+from .errors import AccessDeniedError as AccessDeniedError
+from .errors import ChecksumMismatchError as ChecksumMismatchError
+from .errors import ConfigurationError as ConfigurationError
+from .errors import CredentialsError as CredentialsError
+from .errors import ForkedError as ForkedError
+from .errors import InvalidRangeError as InvalidRangeError
+from .errors import ManyFailedError as ManyFailedError
+from .errors import NotFoundError as NotFoundError
+from .errors import ObjectChangedError as ObjectChangedError
+from .errors import PreconditionFailedError as PreconditionFailedError
+from .errors import ReservationError as ReservationError
+from .errors import S3dlioError as S3dlioError
+from .errors import S3Error as S3Error
+from .errors import ThrottledError as ThrottledError
+from .errors import TimeoutError as TimeoutError
+from .errors import TransportError as TransportError
+from .errors import UnsupportedUriError as UnsupportedUriError
+from .errors import WriterClosedError as WriterClosedError
+from .listing import ObjectColumns as ObjectColumns
+from .listing import ObjectIterator as ObjectIterator
+from .listing import ObjectPage as ObjectPage
+from .listing import exists as exists
+from .listing import iter_objects as iter_objects
+from .listing import list as list
+from .objects import put_bytes as put_bytes
+from .objects import put_many as put_many
+from .objects import stat as stat
+from .options import GetOptions as GetOptions
+from .options import PutManyOptions as PutManyOptions
+from .options import UploadOptions as UploadOptions
+from .presigning import PresignedUrl as PresignedUrl
+from .presigning import presign as presign
+from .progress import Progress as Progress
+from .progress import ProgressEvent as ProgressEvent
+from .reader import get as get
+from .reader import get_into as get_into
+from .reader import get_many as get_many
+from .reader import get_range as get_range
+from .results import ObjectInfo as ObjectInfo
+from .results import UploadInfo as UploadInfo
+from .results import UploadSummary as UploadSummary
+from .sink import MultipartUploadSink as MultipartUploadSink
+from .uploads import abort_uploads as abort_uploads
+from .uploads import list_uploads as list_uploads
+from .versions import VersionInfo as VersionInfo
+from .versions import VersionIterator as VersionIterator
+from .versions import delete_all_versions as delete_all_versions
+from .versions import list_versions as list_versions
+from .writer import MultipartUploadWriter as MultipartUploadWriter
