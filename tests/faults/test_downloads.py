@@ -162,10 +162,14 @@ def test_a_store_that_ignores_ranges_is_read_in_one_response_and_remembered(
     peer: Peer, client: Client, verify: bool
 ) -> None:
     peer.play(Rule(GET, do=IgnoreRange()))
+
+    def whole() -> int:  # a range that was cancelled may reach the peer later, so those are not counted
+        return sum(one.offset is None for one in peer.requests(GET))
+
     assert client.get(URI, **RANGED, verify=verify) == DATA
-    before = len(peer.requests(GET))
+    before = whole()
     assert get_into(client, {**RANGED, "verify": verify}) == DATA
-    assert len(peer.requests(GET)) == before + 1
+    assert whole() == before + 1
 
 
 def test_a_store_that_ignores_one_range_only_leaves_the_bytes_exact(peer: Peer, client: Client) -> None:
