@@ -5,6 +5,7 @@ Releasing the last view, and everything exported from it, returns the memory to 
 
 from __future__ import annotations
 
+import builtins
 from types import TracebackType
 from typing import Any, Self, SupportsIndex, overload
 
@@ -53,6 +54,10 @@ class BytesView(FlatView):
 
     def __bytes__(self) -> bytes:
         return memoryview(self).tobytes()
+
+    def memoryview(self) -> builtins.memoryview:
+        """A read-only `memoryview` of the same memory, without a copy."""
+        return memoryview(self)
 
     def to_bytes(self) -> bytes:
         """A copy as `bytes`."""

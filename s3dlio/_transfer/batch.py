@@ -145,6 +145,11 @@ class Batch:
         """Whether nothing is left for a worker to start. Call with the lock held."""
         return self._stopped or self._next == self._work.count
 
+    @property
+    def _may_take(self) -> int:
+        """How many more objects may be started now. Call with the lock held."""
+        return self._work.count - self._next
+
     def _start(self) -> None:
         """Starts as many workers as are wanted; if no thread can be started, the caller's thread does the work."""
         with self._lock:
@@ -180,7 +185,7 @@ class Batch:
     def _take(self) -> tuple[int, int]:
         """The objects [first, last) that a worker runs next; empty if it has to end."""
         with self._lock:
-            first, left = self._next, self._work.count - self._next
+            first, left = self._next, self._may_take
             if self._stopped or left == 0:
                 return first, first
             self._next += max(1, self._work.batch_size(first, self._ramp.series_length(left)))
@@ -232,19 +237,24 @@ class Batch:
 
     def _record(self, first: int, last: int, done: list[Any]) -> int:
         """Stores the results of the objects from `first` on, and empties `done`: the frames of an error may hold it."""
-        for index, result in enumerate(done, first):
+        for at, result in enumerate(done):
             if isinstance(result, BaseException):
                 if not (self._keep_errors and isinstance(result, Exception)):
+                    self._store(first, done[:at])
                     self._stop(result)
                     done.clear()
                     return last
-                result = without_traceback(result)
-            self._results[index] = result
+                done[at] = without_traceback(result)
+        self._store(first, done)
         if self._reports is not None:
             self._report(self._reports, first, done)
         first += len(done)
         done.clear()
         return first
+
+    def _store(self, first: int, done: list[Any]) -> None:
+        """Keeps the results of the objects from `first` on."""
+        self._results[first : first + len(done)] = done
 
     def _report(self, reports: Reports, first: int, done: list[Any]) -> None:
         with self._lock:

@@ -100,6 +100,11 @@ def environment_boolean(name: str, default: bool) -> bool:
     return value
 
 
+def set_variables(values: Mapping[str, str | None]) -> None:
+    """Sets the variables that have a value here."""
+    os.environ.update({name: value for name, value in values.items() if value is not None})
+
+
 class NonEmptyEnvironment(Mapping[str, str]):
     """The environment as it is now without empty variables, which botocore would take for values."""
 

@@ -28,6 +28,11 @@ GROUPS = {
     "Listing": ["list", "iter_objects", "ObjectIterator", "ObjectPage", "ObjectColumns"],
     "Versions": ["list_versions", "delete_all_versions", "VersionInfo", "VersionIterator"],
     "Buckets": ["create_bucket", "delete_bucket", "list_buckets", "BucketInfo"],
+    "Data sets": ["PyDataset", "PyBytesAsyncDataLoader", "PyObjectItems", "PyObjectItem"],
+    "The original's further names": [
+        "init_logging", "configure_s3", "configure_tokio_threads", "list_keys", "list_full_uris", "mkdir",
+        "get_many_stats", "mp_get",
+    ],
     "Clients": ["Client", "Timeouts", "RetryPolicy"],
     "What calls return and report": ["UploadInfo", "ObjectInfo", "UploadSummary", "Progress", "ProgressEvent"],
     "Options": ["UploadOptions", "PutManyOptions", "GetOptions"],
