@@ -304,7 +304,7 @@ class Client:
         return copying.copy(src, dst, source_version_id=source_version_id, client=self)
 
     @checks_names()
-    def delete(self, uri: str, *, recursive: bool = False, version_id: str | None = None) -> int:
+    def delete(self, uri: str | Sequence[str], *, recursive: bool = False, version_id: str | None = None) -> int:
         """Deletes the objects that a URI selects; see `s3dlio.delete`."""
         return deletion.delete(uri, recursive=recursive, version_id=version_id, client=self)
 

@@ -1,8 +1,8 @@
 """Deletes an object, what lies below a prefix, or what a glob selects."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from ._net.addresses import Location
+from ._net.addresses import Location, format_uri
 from ._runtime.ahead import Ahead
 from ._s3 import delete_operations
 from ._s3.default import ClientLike, service_of
@@ -10,17 +10,22 @@ from ._s3.delete_operations import Entry
 from ._s3.listing_documents import ObjectsPage
 from ._s3.object_listings import list_objects
 from ._s3.requests import CancelScope
-from ._s3.selection import Selection, select
+from ._s3.selection import Selection, select, select_one
 from ._s3.service import Service
 from ._transfer.deletion import Deletion
 from ._values.checks import check_boolean, check_version_id
-from .errors import ConfigurationError
+from ._values.redaction import shown
+from .errors import ConfigurationError, ManyFailedError, OptionTypeError, S3dlioError
 from .options import checks_names
 
 
 @checks_names()
 def delete(
-    uri: str, *, recursive: bool = False, version_id: str | None = None, client: ClientLike | None = None
+    uri: str | Sequence[str],
+    *,
+    recursive: bool = False,
+    version_id: str | None = None,
+    client: ClientLike | None = None,
 ) -> int:
     """Deletes an object, or all objects that a URI selects. That an object is missing is success.
 
@@ -28,7 +33,8 @@ def delete(
 
     Args:
         uri: ``s3://bucket/key`` for that one object, never for others whose keys begin alike; a glob; or
-            ``s3://bucket/folder/`` for what lies below it, with ``recursive=True``.
+            ``s3://bucket/folder/`` for what lies below it, with ``recursive=True``. Or a sequence of URIs of single
+            objects, in which ``*``, ``?`` and ``[`` are characters of their keys; all are checked before any request.
         recursive: delete what lies below a URI that ends in ``/``. It does not apply to a single object.
         version_id: the version to delete for good; of a single object only.
         client: a `Client`; None for the default one, built from the environment.
@@ -51,8 +57,10 @@ def delete(
 
     Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
     """
-    selection = select(uri)
     check_boolean("recursive", recursive)
+    if not isinstance(uri, str):
+        return _delete_each(service_of(client), _keys_by_bucket(uri, recursive, version_id))
+    selection = select(uri)
     if selection.single:
         if recursive:
             raise ConfigurationError(
@@ -69,6 +77,40 @@ def delete(
     if selection.prefix == "" and not uri.endswith("/") and not selection.glob:
         raise ConfigurationError(f"{uri!r} names a bucket; write {uri + '/'!r} to delete all that it holds")
     return _delete_selected(service_of(client), selection, uri)
+
+
+def _keys_by_bucket(uris: Sequence[str], recursive: bool, version_id: str | None) -> dict[str, dict[str, None]]:
+    """The keys of each bucket, each key once, in the order given."""
+    if not isinstance(uris, Sequence) or isinstance(uris, bytes | bytearray | memoryview):
+        raise OptionTypeError(f"uri={shown(uris)} is neither a URI nor a sequence of URIs")
+    if recursive or version_id is not None:
+        name = "recursive=True" if recursive else "version_id"
+        raise ConfigurationError(f"{name} with several URIs, which name one object each; leave it out")
+    keys: dict[str, dict[str, None]] = {}
+    for location in map(select_one, uris):
+        keys.setdefault(location.bucket, {})[location.key] = None
+    return keys
+
+
+def _delete_each(service: Service, keys: dict[str, dict[str, None]]) -> int:
+    deleted, succeeded, failed = 0, list[str](), dict[str, Exception]()
+    for bucket, wanted in keys.items():
+        entries = [Entry(key) for key in wanted]
+        batches = (entries[start : start + 1000] for start in range(0, len(entries), 1000))
+        try:
+            deleted += Deletion(service, bucket, f"s3://{bucket}").run(batches)
+            succeeded += [format_uri(bucket, key) for key in wanted] if len(keys) > 1 else []
+        except ManyFailedError as error:
+            succeeded += error.succeeded
+            failed |= error.failed
+        except S3dlioError as error:
+            if len(keys) == 1:
+                raise
+            failed |= dict.fromkeys([format_uri(bucket, key) for key in wanted], error)
+    if failed:
+        of = len(failed) + len(succeeded)
+        raise ManyFailedError(f"{len(failed)} of {of} objects could not be deleted", succeeded, failed)
+    return deleted
 
 
 def _delete_selected(service: Service, selection: Selection, uri: str) -> int:

@@ -96,6 +96,43 @@ def test_deleting_one_object_leaves_its_siblings(filled: Any) -> None:
     assert keys_of(filled) == []
 
 
+def test_several_objects_are_deleted_by_their_names(filled: Any) -> None:
+    other = f"{filled.bucket}-other"
+    filled.boto3.create_bucket(Bucket=other)
+    filled.boto3.put_object(Bucket=other, Key="*", Body=b"x")
+    uris = [filled.uri("z"), f"s3://{other}/*", filled.uri("d/x.npy"), filled.uri("none"), filled.uri("z")]
+    assert s3dlio.delete(uris) == 4  # each once, and missing is success
+    assert keys_of(filled) == [key for key in KEYS if key not in ("z", "d/x.npy")]
+    assert "Contents" not in filled.boto3.list_objects_v2(Bucket=other)
+    assert s3dlio.delete([]) == 0
+
+
+def test_what_failed_of_several_buckets_comes_back_with_what_succeeded(filled: Any) -> None:
+    with pytest.raises(s3dlio.ManyFailedError, match="1 of 2 objects") as caught:
+        s3dlio.delete(["s3://no-such-bucket-here/k", filled.uri("z")])
+    assert caught.value.succeeded == [filled.uri("z")]
+    assert set(caught.value.failed) == {"s3://no-such-bucket-here/k"}
+    with pytest.raises(s3dlio.NotFoundError):
+        s3dlio.delete(["s3://no-such-bucket-here/k"])
+
+
+@pytest.mark.parametrize(
+    ("uris", "options", "words"),
+    [
+        (["s3://b/d/"], {}, "stands for what lies below it"),
+        (["s3://b"], {}, "stands for what lies below it"),
+        (["s3://b/k"], {"recursive": True}, "recursive=True with several URIs"),
+        (["s3://b/k"], {"version_id": "v"}, "version_id with several URIs"),
+        (b"s3://b/k", {}, "neither a URI nor a sequence"),
+        (7, {}, "neither a URI nor a sequence"),
+        (["k"], {}, "not an S3 URI"),
+    ],
+)
+def test_a_sequence_that_cannot_be_deleted_is_refused_at_once(uris: Any, options: Any, words: str) -> None:
+    with pytest.raises(s3dlio.S3dlioError, match=words):
+        s3dlio.delete(uris, **options)
+
+
 @pytest.mark.parametrize(
     ("uri", "options", "words"),
     [
