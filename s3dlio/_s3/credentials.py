@@ -329,6 +329,14 @@ class CredentialSource:
                 raise ConfigurationError(f"the AWS configuration cannot be used: {error}") from error
             return url
 
+    def origin(self) -> str:
+        """Where the credentials come from that `frozen` has found: botocore's word where its chain was asked."""
+        if self._settings.credentials is not None:
+            return "argument"
+        with self._lock:
+            method = getattr(self._chain_credentials, "method", None)
+        return "environment" if method is None else str(method)
+
     def _in_variables(self) -> tuple[str, str, str | None] | None:
         """Credentials of the environment, which count where no profile was given; None leaves it to the chain."""
         return None if self._settings.profile is not None else credentials_from_environment()

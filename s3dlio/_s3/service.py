@@ -12,6 +12,7 @@ import random
 import weakref
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from .._net.addresses import Endpoint
 from .._net.drivers import drivers
@@ -30,6 +31,9 @@ from .requests import CancelScope, Request, Response
 from .series import Room
 from .shared_settings import SharedSettings
 from .signing import Signer
+
+if TYPE_CHECKING:
+    from .._net.connections import Connections
 
 log = logging.getLogger("s3dlio")
 
@@ -85,6 +89,21 @@ class Service:
     def region(self) -> str:
         """The region that requests are signed for, where a bucket's own one is not known."""
         return self._credentials.region
+
+    @property
+    def credentials(self) -> CredentialSource:
+        """Finds this client's credentials and profile."""
+        return self._credentials
+
+    @property
+    def connections(self) -> Connections:
+        """This client's connections."""
+        return self._connections
+
+    @property
+    def shared(self) -> SharedSettings:
+        """The settings that all of Amazon's SDKs read."""
+        return self._shared
 
     @property
     def signer(self) -> Signer:

@@ -262,6 +262,11 @@ def _versions(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--undelete", action="store_true", help="delete the delete markers that hide objects")
 
 
+def _doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("uri", nargs="?", metavar="URI", help="s3://bucket to try it; s3://bucket/prefix/ to write a "
+                        "small object there too, which is deleted")  # fmt: skip
+
+
 Add = Callable[[argparse.ArgumentParser], None]
 # Each command: the function that runs it, what it does, and its own options.
 COMMANDS: dict[str, tuple[str, str, Add]] = {
@@ -275,5 +280,6 @@ COMMANDS: dict[str, tuple[str, str, Add]] = {
     "rb": ("buckets:rb", "delete buckets", _rb),
     "presign": ("objects:presign", "sign URLs for callers without credentials", _presign),
     "uploads": ("uploads:uploads", "list multipart uploads in progress, or abort old ones", _uploads),
+    "doctor": ("doctor:doctor", "check settings, connection, store and machine", _doctor),
     "versions": ("versions:versions", "list versions and delete markers", _versions),
 }

@@ -67,6 +67,11 @@ class Console:
                 raise OutputClosed from None
             self._draw()
 
+    def lines(self, text: str) -> None:
+        """Writes several lines of ours to stdout."""
+        for line in text.split("\n"):
+            self.data(line)
+
     def bytes(self, data: Any) -> None:
         """Writes a buffer to stdout, as it is.
 

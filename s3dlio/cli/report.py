@@ -99,6 +99,18 @@ class Report:
 
             self.console.note("".join(traceback.format_exception(error)).rstrip())
 
+    def checked(self, line: str, status: str, code: Exit | None = None, **fields: Any) -> None:
+        """Shows and counts the outcome of a check: ok, warning, or failed with the exit code that it asks for."""
+        with self._lock:
+            self.succeeded += status == "ok"
+            self._warnings += status == "warning"
+            if status == "failed":
+                self._failures.append(Exit.OTHER if code is None else code)
+        if self.as_json:
+            self._json(success=status != "failed", status=status, **fields)
+        else:
+            self.console.lines(line)
+
     def warned(self, message: str, **fields: Any) -> None:
         """Shows and counts something that was skipped."""
         with self._lock:

@@ -355,6 +355,9 @@ class Store:
         headers["Content-Range"] = f"bytes {first}-{last}/{size}"
         return Reply(206, headers, version.data[first : last + 1])
 
+    def _head_bucket(self, _: Call) -> Reply:
+        return Reply(200, {"x-amz-bucket-region": "us-east-1"})
+
     def _head_object(self, call: Call) -> Reply:
         version = self._wanted(call)
         headers = self._object_headers(version)
