@@ -15,6 +15,7 @@ __all__ = [
     "Client",
     "ConfigurationError",
     "CredentialsError",
+    "FileChangedError",
     "ForkedError",
     "GetOptions",
     "InvalidRangeError",
@@ -41,10 +42,14 @@ __all__ = [
     "RetryPolicy",
     "S3Error",
     "S3dlioError",
+    "SkippedFile",
     "ThrottledError",
     "TimeoutError",
     "Timeouts",
+    "TransferResult",
+    "TransferredFile",
     "TransportError",
+    "UnsafePathError",
     "UnsupportedUriError",
     "UploadInfo",
     "UploadOptions",
@@ -60,6 +65,7 @@ __all__ = [
     "delete",
     "delete_all_versions",
     "delete_bucket",
+    "download",
     "exists",
     "get",
     "get_into",
@@ -80,6 +86,7 @@ __all__ = [
     "put_bytes",
     "put_many",
     "stat",
+    "upload",
 ]
 
 if not TYPE_CHECKING:  # a type checker would take any name for one of the package

@@ -18,6 +18,7 @@ from .errors import AccessDeniedError as AccessDeniedError
 from .errors import ChecksumMismatchError as ChecksumMismatchError
 from .errors import ConfigurationError as ConfigurationError
 from .errors import CredentialsError as CredentialsError
+from .errors import FileChangedError as FileChangedError
 from .errors import ForkedError as ForkedError
 from .errors import InvalidRangeError as InvalidRangeError
 from .errors import ManyFailedError as ManyFailedError
@@ -30,8 +31,11 @@ from .errors import S3Error as S3Error
 from .errors import ThrottledError as ThrottledError
 from .errors import TimeoutError as TimeoutError
 from .errors import TransportError as TransportError
+from .errors import UnsafePathError as UnsafePathError
 from .errors import UnsupportedUriError as UnsupportedUriError
 from .errors import WriterClosedError as WriterClosedError
+from .files import download as download
+from .files import upload as upload
 from .listing import ObjectColumns as ObjectColumns
 from .listing import ObjectIterator as ObjectIterator
 from .listing import ObjectPage as ObjectPage
@@ -64,6 +68,9 @@ from .reader import get_into as get_into
 from .reader import get_many as get_many
 from .reader import get_range as get_range
 from .results import ObjectInfo as ObjectInfo
+from .results import SkippedFile as SkippedFile
+from .results import TransferredFile as TransferredFile
+from .results import TransferResult as TransferResult
 from .results import UploadInfo as UploadInfo
 from .results import UploadSummary as UploadSummary
 from .sharded import mp_get as mp_get

@@ -9,7 +9,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Literal, Self, Unpack, overload
 
-from . import buckets, copying, deletion, listing, objects, presigning, reader, uploads, versions
+from . import buckets, copying, deletion, files, listing, objects, presigning, reader, uploads, versions
 from ._memory.bytes_view import BytesView
 from ._s3.service import Service
 from ._values.redaction import redacted
@@ -22,13 +22,14 @@ from .options import (
     Credentials,
     GetOptions,
     OnError,
+    Path,
     PutManyOptions,
     UploadOptions,
     checks_names,
 )
 from .presigning import Method, PresignedUrl
 from .progress import Progress
-from .results import ObjectInfo, UploadInfo, UploadSummary
+from .results import ObjectInfo, TransferResult, UploadInfo, UploadSummary
 from .sink import MultipartUploadSink
 from .versions import VersionIterator
 from .writer import MultipartUploadWriter
@@ -323,6 +324,48 @@ class Client:
         return presigning.presign(
             uri, method=method, expires=expires, version_id=version_id, headers=headers,
             response_headers=response_headers, client=self,
+        )  # fmt: skip
+
+    @checks_names(PutManyOptions, MultipartUploadConfig)
+    def upload(
+        self,
+        source: Path | Sequence[Path],
+        uri: str,
+        max_in_flight: int = 32,
+        create_bucket: bool = False,
+        *,
+        skip_existing: bool = False,
+        resume: bool = False,
+        preserve_times: bool = False,
+        follow_symlinks: bool = True,
+        progress: Progress | None = None,
+        **options: Unpack[PutManyOptions],
+    ) -> TransferResult:
+        """Uploads files; see `s3dlio.upload`."""
+        return files.upload(
+            source, uri, max_in_flight, create_bucket, skip_existing=skip_existing, resume=resume,
+            preserve_times=preserve_times, follow_symlinks=follow_symlinks, progress=progress, client=self, **options,
+        )  # fmt: skip
+
+    @checks_names(GetOptions)
+    def download(
+        self,
+        uri: str | Sequence[str],
+        path: Path,
+        max_in_flight: int = 64,
+        recursive: bool = True,
+        *,
+        skip_existing: bool = False,
+        resume: bool = False,
+        preserve_times: bool = False,
+        fsync: bool = True,
+        progress: Progress | None = None,
+        **options: Unpack[GetOptions],
+    ) -> TransferResult:
+        """Downloads objects into files; see `s3dlio.download`."""
+        return files.download(
+            uri, path, max_in_flight, recursive, skip_existing=skip_existing, resume=resume,
+            preserve_times=preserve_times, fsync=fsync, progress=progress, client=self, **options,
         )  # fmt: skip
 
     @checks_names()

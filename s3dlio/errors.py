@@ -22,6 +22,8 @@ the operation, the object and what the store reported.
     │   └── TimeoutError (builtins.TimeoutError)
     ├── ChecksumMismatchError
     ├── ObjectChangedError
+    ├── FileChangedError
+    ├── UnsafePathError (ValueError)
     ├── ManyFailedError (ExceptionGroup)
     └── ForkedError
 """
@@ -158,6 +160,22 @@ class ChecksumMismatchError(S3dlioError):
 
 class ObjectChangedError(S3dlioError):
     """The object was replaced while it was being read; no mixture of versions is returned."""
+
+
+class FileChangedError(S3dlioError):
+    """A local file was changed while it was being read; nothing of it was stored."""
+
+
+class UnsafePathError(S3dlioError, ValueError):
+    """A key cannot become a file below the target folder: it would leave it, or something is in its way.
+
+    Example:
+        >>> try:
+        ...     s3dlio.download("s3://my-bucket/odd/..", "target/")
+        ... except s3dlio.UnsafePathError as error:
+        ...     print(str(error)[:55])
+        's3://my-bucket/odd/..' is not stored: its name '..' ha
+    """
 
 
 class ForkedError(S3dlioError):

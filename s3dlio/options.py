@@ -6,6 +6,7 @@
 
 import functools
 import inspect
+import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypedDict, TypeVar
@@ -32,6 +33,7 @@ Checksum = Literal["crc64nvme", "crc32c", "crc32", "sha256"]
 AddressingStyle = Literal["auto", "path", "virtual"]
 Credentials = tuple[str, str] | tuple[str, str, str | None] | Literal["anonymous"]
 OnError = Literal["raise", "return"]
+Path = str | os.PathLike[str]
 
 
 class PutManyOptions(TypedDict, total=False):

@@ -128,3 +128,78 @@ class UploadSummary:
     uri: str
     upload_id: str
     started_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TransferredFile:
+    """A file that was uploaded or downloaded.
+
+    Attributes:
+        uri: the object.
+        path: the file.
+        size: bytes.
+        etag: of the object, without quotes; None where the store reports none.
+
+    Example:
+        >>> from pathlib import Path
+        >>> Path("measurements.bin").write_bytes(b"12345")
+        5
+        >>> (file,) = s3dlio.upload("measurements.bin", "s3://my-bucket/files/").transferred
+        >>> file.uri, file.size
+        ('s3://my-bucket/files/measurements.bin', 5)
+    """
+
+    uri: str
+    path: str
+    size: int
+    etag: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedFile:
+    """A file that was left as it is, because both sides have the same bytes.
+
+    Attributes:
+        uri: the object.
+        path: the file.
+        size: bytes.
+
+    Example:
+        >>> from pathlib import Path
+        >>> Path("kept.bin").write_bytes(b"12345")
+        5
+        >>> result = s3dlio.upload("kept.bin", "s3://my-bucket/files/")
+        >>> (kept,) = s3dlio.upload("kept.bin", "s3://my-bucket/files/", skip_existing=True).skipped
+        >>> kept.uri
+        's3://my-bucket/files/kept.bin'
+    """
+
+    uri: str
+    path: str
+    size: int
+
+
+@dataclass(frozen=True)
+class TransferResult:
+    """How the files of one call ended; about 300 bytes a file.
+
+    Attributes:
+        transferred: a `TransferredFile` each, in the order in which they were done.
+        skipped: a `SkippedFile` each.
+
+    Example:
+        >>> from pathlib import Path
+        >>> Path("one.bin").write_bytes(b"12345")
+        5
+        >>> result = s3dlio.upload("one.bin", "s3://my-bucket/files/")
+        >>> len(result.transferred), len(result.skipped), result.total_bytes
+        (1, 0, 5)
+    """
+
+    transferred: list[TransferredFile]
+    skipped: list[SkippedFile]
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all transferred files."""
+        return sum(one.size for one in self.transferred)

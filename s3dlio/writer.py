@@ -148,6 +148,20 @@ class MultipartUploadWriter:
 
         Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html
         """
+        return cls._continue(uri, upload_id, progress, client, options, compare=False)
+
+    @classmethod
+    def _continue(
+        cls,
+        uri: str,
+        upload_id: str,
+        progress: Progress | None,
+        client: ClientLike | None,
+        options: UploadOptions,
+        *,
+        compare: bool,
+    ) -> Self:
+        """A writer that continues an upload; with `compare` from its first byte on."""
         location = parse_uri(uri)
         if not isinstance(upload_id, str) or not upload_id:
             raise ConfigurationError(f"upload_id={upload_id!r} is not the id of an upload; list_uploads() shows them")
@@ -159,7 +173,7 @@ class MultipartUploadWriter:
         wanted = service.checksum_algorithm(MultipartUploadConfig(**options).checksum)
         resumed = Resumed.of(uri, upload_id, listing, wanted)
         writer = cls(location.bucket, location.key, progress=progress, client=client, **options)
-        stored = writer._state.adopt(resumed)
+        stored = writer._state.adopt(resumed, compare=compare)
         writer._intake.start_after(stored)
         writer._resume_offset = writer.bytes_written
         return writer

@@ -107,6 +107,11 @@ class Promise:
         self._version: Version | None = None
 
     @property
+    def headers(self) -> Headers:
+        """The headers of the response."""
+        return self._headers
+
+    @property
     def version(self) -> Version:
         if self._version is None:
             self._version = version_in(self._headers, self.total)

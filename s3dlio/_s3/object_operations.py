@@ -119,23 +119,26 @@ def put_object(
 
 def put_objects(
     service: Service,
-    objects: Sequence[tuple[Location, Any, Checksum | None]],
-    config: MultipartUploadConfig,
+    objects: Sequence[tuple[Location, Any, Checksum | None, MultipartUploadConfig]],
     cancel: CancelScope,
 ) -> tuple[list[Stored | Failed | Exception], Failed | None]:
-    """PutObject of small objects (location, bytes, checksum) in one bucket, one after the other on one connection.
+    """PutObject of small objects in one bucket, one after the other on one connection.
 
     Returns:
         For the first objects, what the store has, or how its response was wrong (`Failed`: it could not be read, and
         `put_object` continues from there). And how the object after them failed, for `put_object`; None if not sent.
     """
-    headers = _put_headers(config)
-    requests = [_put_request(location, [data], headers, checksum) for location, data, checksum in objects]
+    headers: dict[int, dict[str, str]] = {}
+    requests = []
+    for location, data, checksum, config in objects:
+        if id(config) not in headers:  # most often one for all
+            headers[id(config)] = _put_headers(config)
+        requests.append(_put_request(location, [data], headers[id(config)], checksum))
     responses, rest = service.call_series(requests, cancel, lambda length, _: (bytearray(length), 0))
     if isinstance(rest, Response):
         responses.append(rest)
     stored: list[Stored | Failed | Exception] = []
-    for request, response, (_, _, checksum) in zip(requests, responses, objects, strict=False):
+    for request, response, (_, _, checksum, _) in zip(requests, responses, objects, strict=False):
         doubt = doubt_of_put(checksum)(response)
         try:
             stored.append(

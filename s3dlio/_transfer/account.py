@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from .._runtime.waiting import Changed
 from .assembler import Owner
+from .budget import Budget
 
 
 class Account:
@@ -27,6 +28,8 @@ class Account:
         self.changed = Changed(self.lock)
         self.account = 0
         self._most = most
+        # Shared with other transfers of the same call: what is taken here is taken there too.
+        self.budget: Budget | None = None
 
     def check_open(self) -> None:
         """Raises if no more memory may be taken. Called with the lock held."""
@@ -43,6 +46,16 @@ class Account:
         `pack_waiting` is called, without the lock, when nothing is in flight that could make room;
         None means that the caller may not wait (it is packing to make room).
         """
+        if self.budget is not None:
+            self.budget.take(more, self.check_open)
+        try:
+            self._take(more, part_size, pack_waiting)
+        except BaseException:
+            if self.budget is not None:
+                self.budget.give(more)
+            raise
+
+    def _take(self, more: int, part_size: int, pack_waiting: Callable[[], None] | None) -> None:
         limit = self._most * part_size
         taken = stuck = False
 
@@ -65,14 +78,20 @@ class Account:
                 self.changed.wait_for(decided)
         except BaseException:
             if taken:  # an interrupt arrived after the bytes were counted
-                self.refund(more)
+                with self.lock:
+                    self.account -= more
             raise
 
     def refund(self, amount: int) -> None:
         """Returns `amount` bytes that were taken but not used."""
         with self.lock:
-            self.account -= amount
+            self._give_back(amount)
             self.changed.notify_all()
+
+    def _give_back(self, amount: int) -> None:
+        self.account -= amount
+        if self.budget is not None:
+            self.budget.give(amount)
 
     def drop(self, owner: Owner, uses: int = 1) -> None:
         """Ends `uses` uses of an owner; at zero its memory is released."""
@@ -83,5 +102,5 @@ class Account:
     def _drop(self, owner: Owner, uses: int = 1) -> None:
         owner.uses -= uses
         if owner.uses == 0:
-            self.account -= owner.pinned
             owner.view = None
+            self._give_back(owner.pinned)

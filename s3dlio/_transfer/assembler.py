@@ -77,7 +77,12 @@ class Assembler:
 
     The first part is held back until one more byte arrives, because an object that fits one part is
     sent without a multipart upload; `finish` hands it out.
+
+    Attributes:
+        in_parts: the object has several parts in any case, so the first one is not held back.
     """
+
+    in_parts = False
 
     def __init__(self, part_size: int, grow: bool) -> None:
         self._part_size = part_size
@@ -120,7 +125,7 @@ class Assembler:
             taken = min(length, self.room)
             self._append(owner, offset, taken)
             offset, length = offset + taken, length - taken
-            if self.room == 0 and self.number > 1:
+            if self.room == 0 and (self.number > 1 or self.in_parts):
                 yield self._cut()
 
     def finish(self) -> Part:

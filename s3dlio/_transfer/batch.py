@@ -45,7 +45,8 @@ SHARED_BUFFER = 256 * KIB
 BODY_ALIGNMENT = 64
 
 
-def _aligned(length: int) -> int:
+def aligned(length: int) -> int:
+    """The room that a body takes in memory that several share."""
     return -(-length // BODY_ALIGNMENT) * BODY_ALIGNMENT
 
 
@@ -315,7 +316,7 @@ class Gets:
             return 0
         if self._last_size:
             most = min(most, max(1, SERIES_BYTES // self._last_size))
-        return _in_same_bucket(self._locations, first, most)
+        return in_same_bucket(self._locations, first, most)
 
     def run_batch(self, first: int, last: int, scope: CancelScope) -> tuple[list[Any], Failed | None]:
         expected = self._last_size if self._last_size <= SMALL_BODY else 0
@@ -350,11 +351,11 @@ class Gets:
                 break
             if buffer.size - start >= length:
                 return buffer, start
-        return pool().acquire(max(length, min(self._shared_buffer, remaining * _aligned(length)))), 0
+        return pool().acquire(max(length, min(self._shared_buffer, remaining * aligned(length)))), 0
 
     def _keep_open(self, buffer: Any, used: int) -> None:
-        if buffer.size - _aligned(used) >= max(self._last_size, BODY_ALIGNMENT):
-            self._open_buffers.append((buffer, _aligned(used)))
+        if buffer.size - aligned(used) >= max(self._last_size, BODY_ALIGNMENT):
+            self._open_buffers.append((buffer, aligned(used)))
 
     def _view_or_error(self, index: int, response: Response | Exception) -> BytesView | Exception:
         if isinstance(response, Exception):
@@ -393,7 +394,7 @@ class GoesAlone(Exception):
     """The object is too large for a series."""
 
 
-def _in_same_bucket(locations: Sequence[Location], first: int, most: int) -> int:
+def in_same_bucket(locations: Sequence[Location], first: int, most: int) -> int:
     bucket, last = locations[first].bucket, min(first + most, len(locations))
     return next((i for i in range(first, last) if locations[i].bucket != bucket), last) - first
 
@@ -427,7 +428,7 @@ class Puts:
         return len(self._locations)
 
     def batch_size(self, first: int, most: int) -> int:
-        total, last = 0, first + _in_same_bucket(self._locations, first, most)
+        total, last = 0, first + in_same_bucket(self._locations, first, most)
         for index in range(first, last):
             total += len(self._views[index])
             if len(self._views[index]) > self._config.part_size or (total > SERIES_BYTES and index > first):
@@ -438,19 +439,28 @@ class Puts:
         started = datetime.now(UTC)
         algorithm = self._service.checksum_algorithm(self._config.checksum)
         objects = [
-            (self._locations[index], self._views[index], _checksum(algorithm, self._views[index]))
+            (
+                self._locations[index],
+                self._views[index],
+                _checksum(algorithm, self._views[index]),
+                self._config_of(index),
+            )
             for index in range(first, last)
         ]
-        stored, failed = object_operations.put_objects(self._service, objects, self._config, scope)
+        stored, failed = object_operations.put_objects(self._service, objects, scope)
         if failed is not None and self._service.without_algorithm(algorithm, failed):
             failed = None  # this failure says nothing about the algorithm that is used next
         infos: list[Any] = []
-        for index, one, (_, _, checksum) in zip(range(first, last), stored, objects, strict=False):
+        for index, one, (_, _, checksum, _) in zip(range(first, last), stored, objects, strict=False):
             if isinstance(one, Failed):
                 infos.append(self._outcome_alone(index, one, scope))
             else:
                 infos.append(one if isinstance(one, Exception) else self._info(index, one, checksum, started))
         return infos, failed
+
+    def _config_of(self, index: int) -> MultipartUploadConfig:
+        """The headers of an object."""
+        return self._config
 
     def _outcome_alone(self, index: int, before: Failed, scope: CancelScope) -> UploadInfo | Exception:
         """Retries an object whose response in a series could not be read."""
@@ -468,7 +478,14 @@ class Puts:
             checksum = _checksum(algorithm, view)
             try:
                 stored = object_operations.put_object(
-                    self._service, self._locations[index], [view], self._config, checksum, scope, before, uncertain
+                    self._service,
+                    self._locations[index],
+                    [view],
+                    self._config_of(index),
+                    checksum,
+                    scope,
+                    before,
+                    uncertain,
                 )
                 return self._info(index, stored, checksum, started)
             except S3Error as error:

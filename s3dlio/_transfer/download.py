@@ -7,7 +7,7 @@ caller's own. Called by `reader` and `batch`; it must never return while a worke
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from .._memory.bytes_view import BytesView
@@ -194,7 +194,7 @@ class Download:
         if self._wanted is None:
             self._take_collected(response)
         else:
-            self._range_done(Range(0, response.received))
+            self._range_done(Range(0, response.received), self._part_of_destination(0, response.received))
 
     def _asked_first(self) -> Asked:
         """A whole object is requested without a range: only such a response also reports the object's checksum."""
@@ -306,7 +306,7 @@ class Download:
             self._buffer = self._collected.buffer(size)
             self._destination = None if self._buffer is None else memoryview(self._buffer)
         self._wanted = size
-        self._range_done(Range(0, received))
+        self._range_done(Range(0, received), self._part_of_destination(0, received))
         if size > received:
             self._start_ranges(received, size)
 
@@ -345,9 +345,13 @@ class Download:
         if self._verifies:
             checksums.load()
         self._ranging = True
-        self._pending = list(reversed(plan_ranges(wanted, chunk=chunk, start=offset)))
+        self._pending = list(reversed(self._plan(offset, wanted, chunk)))
         tasks: list[Callable[[], None]] = [self._fetch_ranges] * min(workers, len(self._pending))
         self._own_tasks = [task for task in tasks if not self._crew.start(task)]
+
+    def _plan(self, offset: int, wanted: int, chunk: int) -> list[Range]:
+        """The ranges of [offset, wanted) that are still to be fetched."""
+        return plan_ranges(wanted, chunk=chunk, start=offset)
 
     def _fetch_ranges(self) -> None:
         """A worker's task: fetches one range after the other until none is left or the download has failed."""
@@ -362,6 +366,11 @@ class Download:
             self._fail(error)
 
     def _fetch(self, wanted: Range) -> None:
+        view = self._part_of_destination(wanted.offset, wanted.length)
+        self._range_done(self._receive(wanted, view), view)
+
+    def _receive(self, wanted: Range, view: memoryview | None) -> Range:
+        """Receives a range into `view`; what the store did not send of it is left to be fetched."""
         offset, length = self._start + wanted.offset, wanted.length
         try:
             response = object_operations.get_object(
@@ -370,7 +379,7 @@ class Download:
                 asked=Asked(offset, length, True, length, self._version, self._guard is not None),
                 if_match=self._guard,
                 version_id=self._version_id,
-                into=self._part_of_destination(wanted.offset, length),
+                into=view,
                 cancel=self._scope,
             )
         except PreconditionFailedError as error:
@@ -380,15 +389,16 @@ class Download:
         if response.received < length:  # a store may send less than requested (RFC 9110, section 15.3.7)
             with self._lock:
                 self._pending.append(Range(wanted.offset + response.received, length - response.received))
-        self._range_done(Range(wanted.offset, response.received))
+        return Range(wanted.offset, response.received)
 
-    def _range_done(self, done: Range) -> None:
+    def _range_done(self, done: Range, view: memoryview | None) -> None:
+        """Counts a range whose bytes are at the beginning of `view`."""
         expected = self._expected
         crc = None
         if expected is not None and done.length and not expected.algorithm.composite:
+            assert view is not None
             ahead, crc = (0, 0) if done.offset else self._ahead
-            rest = self._part_of_destination(done.offset + ahead, done.length - ahead)
-            crc = expected.algorithm.update(rest, crc)  # while the bytes are in the cache
+            crc = expected.algorithm.update(view[ahead : done.length], crc)  # while the bytes are in the cache
         with self._lock:
             if crc is not None:
                 self._crcs[done.offset] = (crc, done.length)
@@ -429,14 +439,18 @@ class Download:
             return
         algorithm, crc, position = expected.algorithm, 0, 0
         if algorithm.composite:
-            whole = self._part_of_destination(0, wanted)
-            crc = algorithm.of([] if whole is None else [whole])
+            crc = algorithm.of(self._everything(wanted))
         else:
             for offset, (part, length) in sorted(self._crcs.items()):
                 assert offset == position
                 crc = algorithm.combine(crc, part, length) if position else part
                 position += length
         check_whole(self._location, expected, crc)
+
+    def _everything(self, wanted: int) -> Iterable[memoryview]:
+        """All bytes, in order."""
+        whole = self._part_of_destination(0, wanted)
+        return [] if whole is None else [whole]
 
     # -------------------------------------------------------------------------------------------- errors
 

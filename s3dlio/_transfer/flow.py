@@ -1,7 +1,8 @@
 """Many objects whose results are consumed while the call still runs: a window that slides over the objects.
 
 A batch on worker threads fills the window, and one consumer empties it. It never holds more results than the window
-allows, however slowly they are consumed. `loading` is the only caller.
+allows, however slowly they are consumed. The objects may be known from the beginning, or be added meanwhile, as a
+listing finds them. Callers are the data loader, and the transfers of files.
 """
 
 from __future__ import annotations
@@ -11,17 +12,22 @@ from collections import deque
 from typing import Any
 
 from .._runtime import workers
+from .._runtime.kept_errors import without_traceback
 from .._s3.requests import Cancelled, CancelScope
 from ..errors import ForkedError, S3dlioError
 from .batch import Batch, Work
+from .ramp import Ramp
 
 
 class _Running(Batch):
     """The batch behind a flow. Its consumer holds it, and it holds no reference to its consumer."""
 
-    def __init__(self, work: Work, limit: int, window: int) -> None:
-        super().__init__(work, limit, keep_errors=False)
+    def __init__(self, work: Work, limit: int, window: int, keep_errors: bool, complete: bool) -> None:
+        super().__init__(work, limit, keep_errors)
+        self._ramp = Ramp(limit)
+        self._results = []
         self._window = window
+        self._complete = complete
         # Guarded by the lock: results that nobody took yet, how many were taken, and whether no more will come.
         self._ready: deque[tuple[int, Any]] = deque()
         self._consumed = 0
@@ -35,7 +41,18 @@ class _Running(Batch):
 
     @property
     def _all_taken(self) -> bool:
-        return self.abandoned or super()._all_taken
+        return self.abandoned or self._stopped or (self._complete and self._next == self._work.count)
+
+    def grown(self, complete: bool) -> None:
+        """The work has more objects, or is complete."""
+        with self._lock:
+            self._complete = complete
+            self._changed.notify_all()
+
+    @property
+    def open(self) -> int:
+        """Objects whose results were not consumed yet."""
+        return self._work.count - self._consumed
 
     def _take(self) -> tuple[int, int]:
         while True:
@@ -101,16 +118,31 @@ class Flow:
         work: what is done with each object.
         limit: objects in flight at once.
         window: objects in flight and results not yet consumed, together, at most.
+        keep_errors: an exception takes the place of an object's result; otherwise the first one ends everything.
+        complete: the work has all its objects; otherwise `grown` tells of more.
     """
 
-    def __init__(self, work: Work, limit: int, window: int) -> None:
+    def __init__(
+        self, work: Work, limit: int, window: int, *, keep_errors: bool = False, complete: bool = True
+    ) -> None:
         self._work = work
+        self._window = window
+        self._keep_errors = keep_errors
         self._pid = os.getpid()
         self._ended = self._failed = False
         self._next_alone: int | None = None
-        self._running = _Running(work, limit, window)
+        self._running = _Running(work, limit, window, keep_errors, complete)
         if not self._running.start():
             self._next_alone = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether the window has no room for another object: take results before more are added."""
+        return self._running.open >= self._window if self._next_alone is None else self._next_alone < self._work.count
+
+    def grown(self, *, complete: bool = False) -> None:
+        """Tells that the work has more objects now; or, with `complete`, that there will be no more."""
+        self._running.grown(complete)
 
     def take(self, most: int) -> list[tuple[int, Any]]:
         """The next results: at least one and at most `most`, or none at the end.
@@ -142,7 +174,12 @@ class Flow:
         if index == self._work.count:
             return []
         self._next_alone = index + 1
-        return [(index, self._work.run_alone(index, None, CancelScope()))]
+        try:
+            return [(index, self._work.run_alone(index, None, CancelScope()))]
+        except Exception as error:
+            if not self._keep_errors:
+                raise
+            return [(index, without_traceback(error))]
 
     def close(self) -> None:
         """Ends all requests: there are no more results. Returns when no worker runs any more."""

@@ -67,6 +67,8 @@ class Lifecycle(Account):
         self.upload_id: str | None = None
         # An upload that another writer created is aborted only by an explicit `abort`.
         self._resumed: Resumed | None = None
+        # So does one that its maker wants to resume later, whatever ends it.
+        self.kept = False
         self._abort_requested = False
         self._drop_reported = False
         self._scope = CancelScope()
@@ -248,11 +250,13 @@ class Lifecycle(Account):
     def _end_on_store(self) -> None:
         """Aborts the upload on the store if it has an id, and unregisters it even if that fails.
 
-        An upload that another writer created stays for the next `resume`, unless the caller called `abort`.
+        An upload that another writer created, or that is kept, stays for the next `resume`, unless the caller called
+        `abort`.
         """
 
         def to_abort() -> str | None:
-            return None if self._resumed is not None and not self._abort_requested else self.upload_id
+            stays = self._resumed is not None or self.kept
+            return None if stays and not self._abort_requested else self.upload_id
 
         try:
             self._aborting.run(to_abort, lambda: self._cancelled_parts)

@@ -69,12 +69,15 @@ class Upload(Lifecycle):
         while self._queue:
             self._finish(*self._queue.popleft())
 
-    def adopt(self, resumed: Resumed) -> int:
-        """Continues an upload that is on the store; returns how many parts, from the first on, it has in full."""
+    def adopt(self, resumed: Resumed, *, compare: bool = False) -> int:
+        """Continues an upload that is on the store; returns how many parts, from the first on, it has in full.
+
+        With `compare` it relies on none: all bytes are written again, and a part is sent where its checksum differs.
+        """
         self._resumed, self.algorithm = resumed, resumed.algorithm
         if self.algorithm is not None:
             load()
-        complete = resumed.complete_parts(self.config.part_size, self.config.grow_part_size)
+        complete = [] if compare else resumed.complete_parts(self.config.part_size, self.config.grow_part_size)
         self.parts.update(enumerate(complete, 1))
         self._listed = {part.number: part for part in resumed.parts if part.number not in self.parts}
         self.upload_id = resumed.upload_id

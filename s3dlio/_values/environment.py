@@ -37,6 +37,8 @@ VARIABLES = (
              "Size of one range."),
     Variable("S3DLIO_POOL_IDLE_MB", "auto (an eighth of the memory limit)", "MiB (2^20 bytes)", "0 to 16777216",
              "Payload memory that the process-wide pool keeps warm while nobody uses it."),
+    Variable("S3DLIO_STATE_DIR", "s3dlio in XDG_STATE_HOME or ~/.local/state", "path", "a folder, ~ allowed",
+             "Where `upload` with `resume` notes unfinished uploads."),
     Variable("AWS_REGION", "botocore's chain, then us-east-1", "region name", "letters, digits and hyphens",
              "Region to sign for; wins over AWS_DEFAULT_REGION."),
     Variable("AWS_CA_BUNDLE", "the profile's ca_bundle, then REQUESTS_CA_BUNDLE", "path",
@@ -178,6 +180,15 @@ def profiles_may_matter() -> bool:
 def has_proxy_variables() -> bool:
     """Whether a variable names a proxy, in lower or upper case, as `urllib.request` looks for them."""
     return any(name[-6:].lower() == "_proxy" for name in os.environ)
+
+
+def state_folder() -> str:
+    """Where unfinished uploads are noted: ``S3DLIO_STATE_DIR``, or ``s3dlio`` in the user's folder for such things."""
+    own = environment_text("S3DLIO_STATE_DIR")
+    if own is not None:
+        return os.path.expanduser(own)
+    base = environment_text("XDG_STATE_HOME") or os.path.join("~", ".local", "state")
+    return os.path.join(os.path.expanduser(base), "s3dlio")
 
 
 def pool_idle_limit() -> int | None:

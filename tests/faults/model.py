@@ -143,6 +143,11 @@ class Store:
         with self._lock:
             return list(self._objects[bucket].get(key, ()))
 
+    def keys(self, bucket: str) -> list[str]:
+        """The keys of all objects that are there."""
+        with self._lock:
+            return [key for key, versions in self._objects[bucket].items() if versions]
+
     def put(self, bucket: str, key: str, data: bytes, headers: Mapping[str, str] | None = None) -> Version:
         """Stores an object as if somebody else had."""
         with self._lock:

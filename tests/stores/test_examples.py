@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import inspect
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ EXAMPLES = {heading: one for heading, one in DOCUMENTED.items() if ">>>" in (one
 # Only a store that fails or a process that forks shows these.
 NOT_SHOWN = {
     "AccessDeniedError", "ChecksumMismatchError", "CredentialsError", "ForkedError", "ObjectChangedError",
-    "ThrottledError", "TimeoutError",
+    "FileChangedError", "ThrottledError", "TimeoutError",
 }  # fmt: skip
 
 
@@ -25,7 +26,10 @@ def test_every_public_name_has_an_example() -> None:
 
 
 @pytest.mark.parametrize("heading", EXAMPLES)
-def test_the_example_runs(embedded: Any, heading: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_example_runs(
+    embedded: Any, heading: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     embedded.boto3.create_bucket(Bucket="my-bucket")
     text = inspect.getdoc(EXAMPLES[heading]) or ""
     test = doctest.DocTestParser().get_doctest(text, {"s3dlio": s3dlio}, heading, None, None)

@@ -25,6 +25,7 @@ GROUPS = {
     "Objects and uploads": [
         "stat", "exists", "copy", "delete", "presign", "PresignedUrl", "list_uploads", "abort_uploads",
     ],
+    "Files": ["upload", "download", "TransferResult", "TransferredFile", "SkippedFile"],
     "Listing": ["list", "iter_objects", "ObjectIterator", "ObjectPage", "ObjectColumns"],
     "Versions": ["list_versions", "delete_all_versions", "VersionInfo", "VersionIterator"],
     "Buckets": ["create_bucket", "delete_bucket", "list_buckets", "BucketInfo"],
@@ -40,10 +41,10 @@ GROUPS = {
         "S3dlioError", "ConfigurationError", "CredentialsError", "UnsupportedUriError", "ReservationError",
         "WriterClosedError", "S3Error", "NotFoundError", "AccessDeniedError", "PreconditionFailedError",
         "InvalidRangeError", "ThrottledError", "TransportError", "TimeoutError", "ChecksumMismatchError",
-        "ObjectChangedError", "ManyFailedError", "ForkedError",
+        "ObjectChangedError", "FileChangedError", "UnsafePathError", "ManyFailedError", "ForkedError",
     ],
 }  # fmt: skip
-TYPES = ("Buffer", "Checksum", "AddressingStyle", "Credentials", "OnError")
+TYPES = ("Buffer", "Path", "Checksum", "AddressingStyle", "Credentials", "OnError")
 HEAD = """# API
 
 Every public name of `s3dlio`: what it takes, returns and raises, with an example that runs in the tests.

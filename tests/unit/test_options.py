@@ -112,6 +112,8 @@ CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...], str, str]] = {
     "create_bucket": (s3dlio.create_bucket, ("bucket",), "klient", "client"),
     "delete_bucket": (s3dlio.delete_bucket, ("bucket",), "klient", "client"),
     "list_buckets": (s3dlio.list_buckets, (), "klient", "client"),
+    "upload": (s3dlio.upload, ("file", URI), "skip_exist", "skip_existing"),
+    "download": (s3dlio.download, (URI, "file"), "preserve_time", "preserve_times"),
     "configure_s3": (s3dlio.configure_s3, (), "endpoint", "endpoint_url"),
     "configure_tokio_threads": (s3dlio.configure_tokio_threads, (), "nn", "n"),
     "get_many_stats": (s3dlio.get_many_stats, ([URI],), "max_inflight", "max_in_flight"),
