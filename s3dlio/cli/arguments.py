@@ -262,6 +262,21 @@ def _versions(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--undelete", action="store_true", help="delete the delete markers that hide objects")
 
 
+def _transfer(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="a file, a folder, a URI, or - for stdin")
+    parser.add_argument("destination", metavar="DESTINATION", help="a file, a folder, a URI, or - for stdout")
+    parser.add_argument("-r", "--recursive", action="store_true", help="copy what a folder or a prefix holds")
+    _filters(parser)
+    _dry_run(parser)
+    parser.add_argument("-j", "--jobs", type=number(1, 1024, "jobs"), metavar="N", help="files, and parts, at once")
+    parser.add_argument("--skip-existing", action="store_true", help="leave what has the same size and checksum")
+    parser.add_argument("--resume", action="store_true", help="continue what an earlier call with --resume left")
+    parser.add_argument("--preserve-times", action="store_true", help="keep the files' modification times")
+    parser.add_argument("--no-follow-symlinks", action="store_true", help="leave links out")
+    parser.set_defaults(version_id=None, expected_size=None)
+    _headers(parser)
+
+
 def _doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("uri", nargs="?", metavar="URI", help="s3://bucket to try it; s3://bucket/prefix/ to write a "
                         "small object there too, which is deleted")  # fmt: skip
@@ -275,6 +290,8 @@ COMMANDS: dict[str, tuple[str, str, Add]] = {
     "stat": ("objects:stat", "show what the store reports about objects", _stat),
     "cat": ("objects:cat", "write objects to stdout", _cat),
     "pipe": ("objects:pipe", "store stdin as an object", _pipe),
+    "cp": ("transfers:cp", "copy files and objects", _transfer),
+    "mv": ("transfers:mv", "move files and objects", _transfer),
     "rm": ("removing:rm", "delete objects", _rm),
     "mb": ("buckets:mb", "create buckets", _buckets),
     "rb": ("buckets:rb", "delete buckets", _rb),

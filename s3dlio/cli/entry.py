@@ -65,7 +65,7 @@ def report_for(options: argparse.Namespace, console: Console, where: str = "") -
         transfers=options.command in TRANSFERS,
         as_json=options.json,
         quiet=options.quiet,
-        data_on_stdout=options.command == "cat",
+        data_on_stdout=options.command == "cat" or getattr(options, "destination", None) == "-",
         trace=options.debug or options.verbose > 1,
         where=where,
     )

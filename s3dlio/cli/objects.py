@@ -33,7 +33,7 @@ def cat(invocation: Invocation) -> None:
     for uri in invocation.options.uris:
         try:
             for one in _each(invocation, uri):
-                _write(invocation, one)
+                write(invocation, one)
         except Exception as error:
             invocation.report.failed(error, uri=uri)
 
@@ -50,12 +50,14 @@ def _each(invocation: Invocation, uri: str) -> Iterator[str]:
         say_nothing_found(invocation, uri)
 
 
-def _write(invocation: Invocation, uri: str) -> None:
+def write(invocation: Invocation, uri: str) -> None:
+    """Writes an object, or a range of it, to stdout."""
     options, client = invocation.options, invocation.client
-    if options.byte_range is None:
+    byte_range = getattr(options, "byte_range", None)
+    if byte_range is None:
         view = client.get(uri, version_id=options.version_id)
     else:
-        first, last = options.byte_range
+        first, last = byte_range
         if first is None:  # the last bytes, of which there may be fewer
             size = client.stat(uri, version_id=options.version_id).size or 0
             first, last = max(0, size - last), None

@@ -67,6 +67,19 @@ class Progress:
 
         return report
 
+    def of_many(self) -> Any:
+        """A callable for ``progress=`` of a call that transfers many files, of which it does not know how many."""
+        self.expect_more()
+        before = (0, 0)
+
+        def report(event: Any) -> None:
+            nonlocal before
+            now = event.bytes_done, event.parts_done
+            self.add(now[0] - before[0], now[1] - before[1])
+            before = now
+
+        return report
+
     def line(self) -> str:
         """What is shown."""
         with self._lock:

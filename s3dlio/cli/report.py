@@ -119,6 +119,13 @@ class Report:
             self._json(success=False, **fields, warning=message)
         self._error(f"warning: {message}")
 
+    def kept(self, message: str, **fields: Any) -> None:
+        """Shows that something was left as it is, because that is what was wanted."""
+        if self.as_json:
+            self._json(success=True, kept=True, **fields)
+        else:
+            self.note(message)
+
     def nothing_found(self, message: str, **fields: Any) -> None:
         """Shows that there is nothing of what was asked for, which is neither a refusal nor a failure."""
         self._nothing = True

@@ -4,27 +4,12 @@ from __future__ import annotations
 
 import re
 import urllib.request
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from shell import Ended, s3dlio
 
-from s3dlio.cli import main
-
 KEYS = ["a b+c.txt", "d.bak", "d/e/f.npy", "d/x.npy", "d/y.txt"]
-
-
-@pytest.fixture
-def here(capfdbinary: Any) -> Callable[..., Ended]:
-    """Runs the command in this process, which is much faster than a process of its own."""
-
-    def run(*arguments: str) -> Ended:
-        code = main(arguments)
-        out, err = capfdbinary.readouterr()
-        return Ended(code, out.decode("utf-8", "surrogateescape"), err.decode("utf-8", "surrogateescape"))
-
-    return run
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,17 +19,6 @@ from s3dlio.cli.arguments import COMMANDS
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 CONTROL = "\x1b]0;evil\x07\u202e.txt"
-
-
-@pytest.fixture
-def peer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Peer]:
-    with Peer() as opened:
-        for name, value in {
-            "AWS_ENDPOINT_URL": opened.endpoint_url, "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret",
-            "AWS_REGION": "us-east-1",
-        }.items():  # fmt: skip
-            monkeypatch.setenv(name, value)
-        yield opened
 
 
 # ------------------------------------------------------------------------------------------------- start
