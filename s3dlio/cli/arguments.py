@@ -91,14 +91,20 @@ def pair(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
+def parse(
+    arguments: Sequence[str], parser: Parser | None = None, defaults: argparse.Namespace | None = None
+) -> argparse.Namespace:
     """The options of a command line; ``call`` names what runs it, as ``module:function``.
+
+    Args:
+        parser: one that was built before; None builds it.
+        defaults: what options have that are not given.
 
     Raises:
         UsageError: it cannot be used.
         SystemExit: it asked for help or the version, which were shown.
     """
-    return build().parse_args(arguments)
+    return (parser or build()).parse_args(arguments, defaults)
 
 
 def build() -> Parser:
@@ -277,6 +283,14 @@ def _transfer(parser: argparse.ArgumentParser) -> None:
     _headers(parser)
 
 
+def _run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file", metavar="FILE", help="a command a line, without s3dlio; - for stdin; # begins a comment"
+    )
+    parser.add_argument("-j", "--jobs", type=number(1, 256, "commands"), default=16, metavar="N",
+                        help="commands at once (16); their order is not kept")  # fmt: skip
+
+
 def _doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("uri", nargs="?", metavar="URI", help="s3://bucket to try it; s3://bucket/prefix/ to write a "
                         "small object there too, which is deleted")  # fmt: skip
@@ -297,6 +311,7 @@ COMMANDS: dict[str, tuple[str, str, Add]] = {
     "rb": ("buckets:rb", "delete buckets", _rb),
     "presign": ("objects:presign", "sign URLs for callers without credentials", _presign),
     "uploads": ("uploads:uploads", "list multipart uploads in progress, or abort old ones", _uploads),
+    "run": ("batch:run", "run the commands of a file, side by side", _run),
     "doctor": ("doctor:doctor", "check settings, connection, store and machine", _doctor),
     "versions": ("versions:versions", "list versions and delete markers", _versions),
 }

@@ -57,7 +57,7 @@ def _run(arguments: Sequence[str], console: Console) -> Exit:
     return run(options, report_for(options, console))
 
 
-def report_for(options: argparse.Namespace, console: Console, where: str = "") -> Report:
+def report_for(options: argparse.Namespace, console: Console, line: int | None = None) -> Report:
     """The report of a command with these options."""
     return Report(
         console,
@@ -67,22 +67,27 @@ def report_for(options: argparse.Namespace, console: Console, where: str = "") -
         quiet=options.quiet,
         data_on_stdout=options.command == "cat" or getattr(options, "destination", None) == "-",
         trace=options.debug or options.verbose > 1,
-        where=where,
+        line=line,
     )
 
 
 def run(options: argparse.Namespace, report: Report) -> Exit:
     """Runs one command; every error becomes a line and a count."""
-    module, _, name = options.call.partition(":")
-    command: Callable[[Invocation], None] = getattr(importlib.import_module(f".{module}", __package__), name)
     try:
         from .connection import show_log
 
         show_log(report.console, 2 if options.debug else options.verbose)
-        command(Invocation(options, report))
+        function_of(options)(Invocation(options, report))
     except Exception as error:
         report.failed(error)
     return report.finish()
+
+
+def function_of(options: argparse.Namespace) -> Callable[[Invocation], None]:
+    """What runs a command; its module is loaded only now."""
+    module, _, name = options.call.partition(":")
+    function: Callable[[Invocation], None] = getattr(importlib.import_module(f".{module}", __package__), name)
+    return function
 
 
 def _catch_signals() -> None:

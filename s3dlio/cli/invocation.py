@@ -23,11 +23,13 @@ class Invocation:
     Attributes:
         options: its parsed arguments.
         report: where it says what it did.
+        among_others: `run` runs it, and shows the progress of all.
     """
 
     def __init__(self, options: argparse.Namespace, report: Report, client: s3dlio.Client | None = None) -> None:
         self.options = options
         self.report = report
+        self.among_others = client is not None
         self._client = client
 
     @property
@@ -50,7 +52,7 @@ class Invocation:
 
     def progress(self, noun: str = "objects") -> Progress:
         """The progress display, where one is wanted."""
-        off = self.options.no_progress or (self.options.json and not self.report.console.live)
+        off = self.options.no_progress or self.among_others or (self.options.json and not self.report.console.live)
         return Progress(self.report, noun, every=0 if off else self.options.progress_every)
 
     def confirm(self, what: str) -> None:
@@ -62,7 +64,7 @@ class Invocation:
         if self.options.yes:
             return
         console = self.report.console
-        if not console.asks:
+        if not self.report.asks:
             raise UsageError(f"this would {what}; where nobody can be asked, say so with --yes")
         console.question(f"s3dlio {self.report.name}: {what}? [y/N] ")
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):

@@ -25,6 +25,7 @@ class Report:
         quiet: no line for what went well; errors stay.
         data_on_stdout: stdout carries an object's bytes, so that JSON goes to stderr.
         trace: tracebacks of errors too.
+        line: of the file that the command comes from, where `run` runs it; nobody is asked anything then.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class Report:
         quiet: bool = False,
         data_on_stdout: bool = False,
         trace: bool = False,
-        where: str = "",
+        line: int | None = None,
     ) -> None:
         self.console = console
         self.name = name
@@ -46,7 +47,8 @@ class Report:
         self._transfers = transfers
         self._data_on_stdout = data_on_stdout
         self._trace = trace
-        self._where = where
+        self._where = "" if line is None else f" (line {line})"
+        self._line = {} if line is None else {"line": line}
         self._lock = threading.Lock()
         self._begun = time.monotonic()
         self._failures: list[Exit] = []
@@ -134,8 +136,8 @@ class Report:
         self._error(message)
 
     def note(self, text: str) -> None:
-        """Says something to the person, if there is one to say it to."""
-        if not self.quiet and not self.as_json:
+        """Says something to the person; of commands that `run` runs, it says how all ended."""
+        if not self.quiet and not self.as_json and not self._line:
             self.console.note(f"s3dlio {self.name}{self._where}: {text}")
 
     @property
@@ -158,6 +160,21 @@ class Report:
             )  # fmt: skip
         return code
 
+    def absorb(self, other: Report) -> None:
+        """Adds the tally of a command that this one ran: it counts as one, which succeeded or failed."""
+        code = other.code
+        with self._lock:
+            self.bytes += other.bytes
+            self.succeeded += code in (Exit.OK, Exit.WARNED)
+            self._warnings += other._warnings
+            if code not in (Exit.OK, Exit.WARNED):
+                self._failures.append(code)
+
+    @property
+    def asks(self) -> bool:
+        """Whether there is a person who can answer a question about this command."""
+        return self.console.asks and not self._line
+
     def summary(self, verb: str, *, dry_run: bool = False) -> None:
         """Says in one line how much was done, or would have been."""
         counted = (
@@ -177,7 +194,7 @@ class Report:
     def _json(self, **fields: Any) -> None:
         import json
 
-        line = json.dumps({"operation": self.name, **fields}, default=_plain)
+        line = json.dumps({"operation": self.name, **self._line, **fields}, default=_plain)
         if self._data_on_stdout:
             self.console.note(line)
         else:
