@@ -15,6 +15,7 @@ __all__ = [
     "Client",
     "ConfigurationError",
     "CredentialsError",
+    "DeletionRefusedError",
     "FileChangedError",
     "ForkedError",
     "GetOptions",
@@ -43,6 +44,8 @@ __all__ = [
     "S3Error",
     "S3dlioError",
     "SkippedFile",
+    "SyncAction",
+    "SyncResult",
     "ThrottledError",
     "TimeoutError",
     "Timeouts",
@@ -86,6 +89,7 @@ __all__ = [
     "put_bytes",
     "put_many",
     "stat",
+    "sync",
     "upload",
 ]
 

@@ -18,6 +18,7 @@ from .errors import AccessDeniedError as AccessDeniedError
 from .errors import ChecksumMismatchError as ChecksumMismatchError
 from .errors import ConfigurationError as ConfigurationError
 from .errors import CredentialsError as CredentialsError
+from .errors import DeletionRefusedError as DeletionRefusedError
 from .errors import FileChangedError as FileChangedError
 from .errors import ForkedError as ForkedError
 from .errors import InvalidRangeError as InvalidRangeError
@@ -69,12 +70,15 @@ from .reader import get_many as get_many
 from .reader import get_range as get_range
 from .results import ObjectInfo as ObjectInfo
 from .results import SkippedFile as SkippedFile
+from .results import SyncAction as SyncAction
+from .results import SyncResult as SyncResult
 from .results import TransferredFile as TransferredFile
 from .results import TransferResult as TransferResult
 from .results import UploadInfo as UploadInfo
 from .results import UploadSummary as UploadSummary
 from .sharded import mp_get as mp_get
 from .sink import MultipartUploadSink as MultipartUploadSink
+from .syncing import sync as sync
 from .uploads import abort_uploads as abort_uploads
 from .uploads import list_uploads as list_uploads
 from .versions import VersionInfo as VersionInfo

@@ -9,7 +9,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Literal, Self, Unpack, overload
 
-from . import buckets, copying, deletion, files, listing, objects, presigning, reader, uploads, versions
+from . import buckets, copying, deletion, files, listing, objects, presigning, reader, syncing, uploads, versions
 from ._memory.bytes_view import BytesView
 from ._s3.service import Service
 from ._values.redaction import redacted
@@ -29,7 +29,7 @@ from .options import (
 )
 from .presigning import Method, PresignedUrl
 from .progress import Progress
-from .results import ObjectInfo, TransferResult, UploadInfo, UploadSummary
+from .results import ObjectInfo, SyncResult, TransferResult, UploadInfo, UploadSummary
 from .sink import MultipartUploadSink
 from .versions import VersionIterator
 from .writer import MultipartUploadWriter
@@ -366,6 +366,36 @@ class Client:
         return files.download(
             uri, path, max_in_flight, recursive, skip_existing=skip_existing, resume=resume,
             preserve_times=preserve_times, fsync=fsync, progress=progress, client=self, **options,
+        )  # fmt: skip
+
+    @checks_names(PutManyOptions, MultipartUploadConfig)
+    def sync(
+        self,
+        src: Path,
+        dst: Path,
+        *,
+        delete: bool = False,
+        max_delete: int | None = None,
+        exclude: str | Sequence[str] = (),
+        include: str | Sequence[str] = (),
+        filters: Sequence[tuple[Literal["exclude", "include"], str]] = (),
+        size_only: bool = False,
+        checksum_always: bool = False,
+        allow_empty: bool = False,
+        dry_run: bool = False,
+        resume: bool = False,
+        follow_symlinks: bool = True,
+        fsync: bool = True,
+        max_in_flight: int = 64,
+        progress: Progress | None = None,
+        **options: Unpack[PutManyOptions],
+    ) -> SyncResult:
+        """Makes a target like its source; see `s3dlio.sync`."""
+        return syncing.sync(
+            src, dst, delete=delete, max_delete=max_delete, exclude=exclude, include=include, filters=filters,
+            size_only=size_only, checksum_always=checksum_always, allow_empty=allow_empty, dry_run=dry_run,
+            resume=resume, follow_symlinks=follow_symlinks, fsync=fsync, max_in_flight=max_in_flight,
+            progress=progress, client=self, **options,
         )  # fmt: skip
 
     @checks_names()

@@ -24,6 +24,7 @@ the operation, the object and what the store reported.
     ├── ObjectChangedError
     ├── FileChangedError
     ├── UnsafePathError (ValueError)
+    ├── DeletionRefusedError
     ├── ManyFailedError (ExceptionGroup)
     └── ForkedError
 """
@@ -175,6 +176,19 @@ class UnsafePathError(S3dlioError, ValueError):
         ... except s3dlio.UnsafePathError as error:
         ...     print(str(error)[:55])
         's3://my-bucket/odd/..' is not stored: its name '..' ha
+    """
+
+
+class DeletionRefusedError(S3dlioError):
+    """A sync would have deleted what it may not; it deleted nothing.
+
+    Example:
+        >>> infos = s3dlio.put_many([("s3://my-bucket/kept/a", b"1"), ("s3://my-bucket/kept/b", b"2")])
+        >>> try:
+        ...     s3dlio.sync("s3://my-bucket/no-source/", "s3://my-bucket/kept/", delete=True)
+        ... except s3dlio.DeletionRefusedError as error:
+        ...     print(str(error)[:60])
+        's3://my-bucket/no-source/' is empty, so everything in 's3:/
     """
 
 

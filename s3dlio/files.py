@@ -5,13 +5,14 @@ part goes through the writer.
 """
 
 import contextlib
+import functools
 import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Unpack
 
-from ._files import fetching, sending
+from ._files import comparing, fetching, sending
 from ._files.names import Claimed, Target, ignores_case, relative_parts
 from ._files.running import Failure, Run, Tally, guarded
 from ._files.sources import Source
@@ -132,10 +133,17 @@ def upload(
         make_bucket(target.bucket, client=client)
     budget = Budget(limit, max(config.part_size, min(MEMORY, limit * config.part_size)))
     tally = Tally("upload", progress)
-    large = _LargeUploads(client, limit, budget, tally, resume, str(service.endpoint), options)
-    settings = sending.Settings(config, follow_symlinks, skip_existing, preserve_times)
+    large = LargeUploads(client, limit, budget, tally, resume, str(service.endpoint), options)
+    settings = sending.Settings(config, follow_symlinks, preserve_times)
     work = sending.Sends(service, settings, budget, large.send)
     items = (item for one in planned for item in _sends(one, follow_symlinks))
+    if skip_existing:
+        items = (
+            item._replace(is_there=functools.partial(comparing.object_is_there, service, item.location, item.path))
+            if isinstance(item, sending.Send)
+            else item
+            for item in items
+        )
     alone = len(planned) == 1 and isinstance(planned[0], _One)
     return Run(work, limit, tally).run(items, uri, alone)
 
@@ -219,7 +227,7 @@ def _send(planned: _Tree, file: LocalFile) -> sending.Send | Failure:
     return sending.Send(file.path, location, file.status.st_size or None)
 
 
-class _LargeUploads:
+class LargeUploads:
     """Sends files of more than one part, or of unknown size, through writers that share one budget."""
 
     def __init__(
@@ -401,16 +409,25 @@ def download(
     )
     tally = Tally("download", progress)
     settings = fetching.Settings(
-        ranges, service.verifies(options.get("verify")), skip_existing, preserve_times, resume, fsync,
+        ranges, service.verifies(options.get("verify")), preserve_times, resume, fsync,
         tally.part if tally.wanted else None,
     )  # fmt: skip
-    claimed = Claimed() if not single and _ignores_case(text) else None
+    claimed = Claimed() if not single and ignores_case_at(text) else None
     work = fetching.Fetches(service, target, settings, Budget(limit, MEMORY), claimed)
     items = (
         item
         for one, selection in zip(uris, selections, strict=True)
         for item in guarded(_fetches(one, selection, file_name, recursive, client), one, target.path)
     )
+    if skip_existing:
+        items = (
+            item._replace(is_there=functools.partial(
+                comparing.file_is_there, service, item.location, item.size, target.path_of(item.parts)
+            ))
+            if isinstance(item, fetching.Fetch) and item.parts[-1]
+            else item
+            for item in items
+        )  # fmt: skip
     return Run(work, limit, tally).run(items, uris[0] if len(uris) == 1 else f"{len(uris)} URIs", single)
 
 
@@ -424,7 +441,7 @@ def _target(path: str, key: str | None) -> tuple[Target, str | None]:
     return Target(folder or "."), name
 
 
-def _ignores_case(path: str) -> bool:
+def ignores_case_at(path: str) -> bool:
     """Whether the target's file system takes ``a`` and ``A`` for one name, as the nearest existing folder shows."""
     folder = os.path.abspath(path)
     while not os.path.isdir(folder):

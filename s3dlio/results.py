@@ -203,3 +203,50 @@ class TransferResult:
     def total_bytes(self) -> int:
         """Bytes of all transferred files."""
         return sum(one.size for one in self.transferred)
+
+
+@dataclass(frozen=True, slots=True)
+class SyncAction:
+    """What a sync did, or would do, to one name.
+
+    Attributes:
+        operation: ``"upload"``, ``"download"``, ``"copy"`` or ``"delete"``.
+        source: path or URI; None for a deletion.
+        target: path or URI.
+        size: bytes; None where they are not known.
+
+    Example:
+        >>> info = s3dlio.put_bytes("s3://my-bucket/before/a", b"12345")
+        >>> s3dlio.sync("s3://my-bucket/before/", "s3://my-bucket/after/", dry_run=True).actions[0].operation
+        'copy'
+    """
+
+    operation: str
+    source: str | None
+    target: str
+    size: int | None
+
+
+@dataclass(frozen=True)
+class SyncResult:
+    """What a sync did, or with ``dry_run`` would do.
+
+    Attributes:
+        actions: a `SyncAction` each: transfers in the order of their names, then deletions.
+        unchanged: files that were the same on both sides.
+
+    Example:
+        >>> info = s3dlio.put_bytes("s3://my-bucket/from/a", b"12345")
+        >>> first = s3dlio.sync("s3://my-bucket/from/", "s3://my-bucket/to/")
+        >>> again = s3dlio.sync("s3://my-bucket/from/", "s3://my-bucket/to/")
+        >>> len(first.actions), len(again.actions), again.unchanged
+        (1, 0, 1)
+    """
+
+    actions: list[SyncAction]
+    unchanged: int
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all transfers."""
+        return sum(one.size or 0 for one in self.actions if one.operation != "delete")

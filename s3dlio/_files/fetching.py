@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 from .._memory.bytes_view import BytesView
 from .._net.addresses import Location, format_uri
 from .._runtime.kept_errors import without_traceback
-from .._s3 import object_operations
 from .._s3.failures import Failed
 from .._s3.requests import CancelScope, Response
 from .._s3.service import Service
@@ -28,9 +27,9 @@ from .._values.entity_tags import parse_entity_tag
 from ..config import DownloadSettings
 from ..errors import ChecksumMismatchError
 from ..progress import ProgressEvent
-from . import comparing, times
+from . import times
 from .names import TEMPORARY, Claimed, Target, temporary_name
-from .sending import Same
+from .sending import IsThere, Same
 
 
 class Fetch(NamedTuple):
@@ -39,11 +38,13 @@ class Fetch(NamedTuple):
     Attributes:
         parts: folders and file below the target; a folder's marker ends with an empty part.
         size: bytes, as a listing reported; None where that is not known.
+        is_there: asked before it is fetched, whether the file has the same bytes already; None for no.
     """
 
     location: Location
     parts: list[str]
     size: int | None
+    is_there: IsThere | None = None
 
     @property
     def uri(self) -> str:
@@ -68,7 +69,6 @@ class Settings(NamedTuple):
 
     ranges: DownloadSettings
     verify: bool
-    skip_existing: bool = False
     preserve_times: bool = False
     resume: bool = False
     fsync: bool = True
@@ -111,13 +111,11 @@ class Fetches(Gets):
         return fetch
 
     def batch_size(self, first: int, most: int) -> int:
-        if self._how.skip_existing:  # each is compared first
-            return 0
         total, last = 0, first + in_same_bucket(self._locations, first, most)
         for index in range(first, last):
             size = self._fetch(index).size
             large = size is None or (self._alone_from is not None and size >= self._alone_from)
-            if large or not self._fetch(index).parts[-1]:
+            if large or not self._fetch(index).parts[-1] or self._fetch(index).is_there is not None:
                 return index - first
             total += aligned(size or 0)
             if total > SERIES_BYTES and index > first:
@@ -157,8 +155,8 @@ class Fetches(Gets):
         fetch = self._fetch(index)
         if not fetch.parts[-1]:
             return self._make_folder(fetch)
-        if self._how.skip_existing and (size := self._is_there(fetch, scope)) is not None:
-            return Same(size)
+        if fetch.is_there is not None and fetch.is_there(scope):
+            return Same(os.stat(self.path_of(fetch)).st_size)
         with self._new_file(fetch, resume=self._how.resume) as file:
             download = RangedFile(
                 self._service, fetch.location, self._settings, file.descriptor, self._budget, file.journal,
@@ -175,17 +173,6 @@ class Fetches(Gets):
     def _make_folder(self, fetch: Fetch) -> Fetched:
         with self._target.folder(fetch.uri, fetch.parts):
             return Fetched(0, None)
-
-    def _is_there(self, fetch: Fetch, scope: CancelScope) -> int | None:
-        """The size of the file that has the object's bytes already; None if there is none."""
-        path = self._target.path_of(fetch.parts)
-        if os.path.islink(path) or not os.path.isfile(path):
-            return None
-        size = os.stat(path).st_size
-        if fetch.size is not None and fetch.size != size:
-            return None
-        headers = object_operations.head_object(self._service, fetch.location, cancel=scope)
-        return size if comparing.same(headers, path) else None
 
     @contextlib.contextmanager
     def _new_file(self, fetch: Fetch, resume: bool = False) -> Iterator[_NewFile]:

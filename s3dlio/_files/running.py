@@ -16,8 +16,8 @@ from .._transfer.reports import Reports
 from ..errors import ManyFailedError, S3dlioError
 from ..progress import Progress, ProgressEvent
 from ..results import SkippedFile, TransferredFile, TransferResult, UploadInfo
-from .fetching import Fetch, Fetched, Fetches
-from .sending import Same, Send, Sends
+from .fetching import Fetch, Fetched
+from .sending import Same
 
 # Files that were found and whose results were not collected yet: a bound of memory, far above what is in flight.
 WINDOW = 4096
@@ -100,7 +100,7 @@ class Run:
         limit: files in flight at once.
     """
 
-    def __init__(self, work: Sends | Fetches, limit: int, tally: Tally) -> None:
+    def __init__(self, work: Any, limit: int, tally: Tally) -> None:
         self._work = work
         self._limit = limit
         self._tally = tally
@@ -118,6 +118,12 @@ class Run:
         Raises:
             ManyFailedError: some files failed; the others were transferred.
         """
+        self._move(items)
+        if self._failed:
+            raise self._error(what, alone)
+        return TransferResult(self._done, self._skipped)
+
+    def _move(self, items: Iterable[Any]) -> None:
         flow = Flow(self._work, self._limit, WINDOW, keep_errors=True, complete=False)
         try:
             for item in items:
@@ -134,38 +140,33 @@ class Run:
         finally:
             flow.close()
         self._tally.join()
-        if self._failed:
-            raise self._error(what, alone)
-        return TransferResult(self._done, self._skipped)
 
     def _collect(self, flow: Flow) -> bool:
         """Takes some results; False at the end."""
         taken = flow.take(TAKE)
         for index, result in taken:
-            item: Send | Fetch = self._work.finished(index)
-            self._one(item, self._path(item), result)
+            self._result(index, self._work.finished(index), result)
         more = bool(taken)
         taken.clear()
         self._tally.check()
         return more
 
-    def _path(self, item: Send | Fetch) -> str:
-        if isinstance(item, Send):
-            return item.path
-        assert isinstance(self._work, Fetches)
-        return self._work.path_of(item)
+    def _path(self, item: Any) -> str:
+        path: str = self._work.path_of(item) if isinstance(item, Fetch) else item.path
+        return path
 
-    def _one(self, item: Send | Fetch, path: str, result: Any) -> None:
-        uri, size = item.uri, 0
+    def _size_of(self, result: UploadInfo | Fetched) -> int:
+        return result.total_bytes if isinstance(result, UploadInfo) else result.size
+
+    def _result(self, index: int, item: Any, result: Any) -> None:
+        """Notes how an item ended."""
+        uri, path, size = item.uri, self._path(item), 0
         if isinstance(result, Exception):
             self._failed[uri] = result
         elif isinstance(result, Same):
             self._skipped.append(SkippedFile(uri, path, result.size))
-        elif isinstance(result, UploadInfo):
-            size = result.total_bytes
-            self._done.append(TransferredFile(uri, path, size, result.etag))
-        elif isinstance(result, Fetched):
-            size = result.size
+        else:
+            size = self._size_of(result)
             self._done.append(TransferredFile(uri, path, size, result.etag))
         self._tally.file(uri, size)
 

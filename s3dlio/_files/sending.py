@@ -14,16 +14,14 @@ from typing import Any, NamedTuple
 from .._memory.pool import pool
 from .._net.addresses import Location, format_uri
 from .._runtime.kept_errors import without_traceback
-from .._s3 import object_operations
 from .._s3.failures import Failed
 from .._s3.requests import CancelScope
 from .._s3.service import Service
 from .._transfer.batch import SERIES_BYTES, Puts, aligned, in_same_bucket
 from .._transfer.budget import Budget
 from ..config import MultipartUploadConfig
-from ..errors import NotFoundError
 from ..results import UploadInfo
-from . import comparing, times
+from . import times
 from .sources import Source
 
 
@@ -32,11 +30,13 @@ class Send(NamedTuple):
 
     Attributes:
         size: bytes, as far as it is known; None where only reading it will show.
+        is_there: asked before it is sent, whether the object has the same bytes already; None for no.
     """
 
     path: str
     location: Location
     size: int | None
+    is_there: IsThere | None = None
 
     @property
     def uri(self) -> str:
@@ -44,9 +44,13 @@ class Send(NamedTuple):
 
 
 class Same(NamedTuple):
-    """The store has the same bytes already."""
+    """Both sides have the same bytes already."""
 
     size: int
+
+
+# Whether both sides have the same bytes; raises if that cannot be found out.
+IsThere = Callable[[CancelScope], bool]
 
 
 class Settings(NamedTuple):
@@ -54,7 +58,6 @@ class Settings(NamedTuple):
 
     config: MultipartUploadConfig
     follow_symlinks: bool = True
-    skip_existing: bool = False
     preserve_times: bool = False
 
 
@@ -99,12 +102,10 @@ class Sends(Puts):
         return send
 
     def batch_size(self, first: int, most: int) -> int:
-        if self._settings.skip_existing:  # each is compared first
-            return 0
         total, last = 0, first + in_same_bucket(self._locations, first, most)
         for index in range(first, last):
             size = self._send(index).size
-            if size is None or size > self._config.part_size:
+            if size is None or size > self._config.part_size or self._send(index).is_there is not None:
                 return index - first
             total += aligned(size)
             if total > SERIES_BYTES and index > first:
@@ -155,7 +156,7 @@ class Sends(Puts):
         send = self._send(index)
         with Source(send.path, follow_symlinks=self._settings.follow_symlinks) as source:
             config = self._configs[index] = self._config_for(source)
-            if self._settings.skip_existing and self._is_there(send, source, scope):
+            if send.is_there is not None and send.is_there(scope):
                 return Same(source.size or 0)
             if source.size is None or source.size > self._config.part_size:
                 return self._send_large(send, source, config, scope)
@@ -172,13 +173,6 @@ class Sends(Puts):
         finally:
             self._release(index, index + 1)
             self._budget.give(size)
-
-    def _is_there(self, send: Send, source: Source, scope: CancelScope) -> bool:
-        try:
-            headers = object_operations.head_object(self._service, send.location, cancel=scope)
-        except NotFoundError:
-            return False
-        return source.size is not None and comparing.same(headers, source.path)
 
     def _config_for(self, source: Source) -> MultipartUploadConfig:
         if not self._settings.preserve_times:

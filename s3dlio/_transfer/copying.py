@@ -42,8 +42,16 @@ MOST_IN_FLIGHT = 16
 class Copying:
     """One copy."""
 
-    def __init__(self, service: Service, source: Location, version_id: str | None, destination: Location) -> None:
+    def __init__(
+        self,
+        service: Service,
+        source: Location,
+        version_id: str | None,
+        destination: Location,
+        outer: CancelScope | None = None,
+    ) -> None:
         self._service = service
+        self._outer = outer or CancelScope()
         self._source_location = source
         self._version_id = version_id
         self._destination = destination
@@ -59,8 +67,19 @@ class Copying:
         self._parts: dict[int, Copied] = {}
         self._error: BaseException | None = None
 
+    def cancel(self) -> None:
+        """Ends the copy at once; `run` then raises."""
+        self._scope.cancel()
+
     def run(self) -> dict[str, Any]:
         """The fields of an `UploadInfo`."""
+        self._outer.enter(self)
+        try:
+            return self._run()
+        finally:
+            self._outer.leave(self)
+
+    def _run(self) -> dict[str, Any]:
         started = datetime.now(UTC)
         source = copy_operations.find_source(self._service, self._source_location, self._version_id, self._scope)
         expected = full_object_checksum(source.headers)

@@ -25,7 +25,9 @@ GROUPS = {
     "Objects and uploads": [
         "stat", "exists", "copy", "delete", "presign", "PresignedUrl", "list_uploads", "abort_uploads",
     ],
-    "Files": ["upload", "download", "TransferResult", "TransferredFile", "SkippedFile"],
+    "Files": [
+        "upload", "download", "sync", "TransferResult", "TransferredFile", "SkippedFile", "SyncResult", "SyncAction",
+    ],
     "Listing": ["list", "iter_objects", "ObjectIterator", "ObjectPage", "ObjectColumns"],
     "Versions": ["list_versions", "delete_all_versions", "VersionInfo", "VersionIterator"],
     "Buckets": ["create_bucket", "delete_bucket", "list_buckets", "BucketInfo"],
@@ -41,7 +43,8 @@ GROUPS = {
         "S3dlioError", "ConfigurationError", "CredentialsError", "UnsupportedUriError", "ReservationError",
         "WriterClosedError", "S3Error", "NotFoundError", "AccessDeniedError", "PreconditionFailedError",
         "InvalidRangeError", "ThrottledError", "TransportError", "TimeoutError", "ChecksumMismatchError",
-        "ObjectChangedError", "FileChangedError", "UnsafePathError", "ManyFailedError", "ForkedError",
+        "ObjectChangedError", "FileChangedError", "UnsafePathError", "DeletionRefusedError",
+        "ManyFailedError", "ForkedError",
     ],
 }  # fmt: skip
 TYPES = ("Buffer", "Path", "Checksum", "AddressingStyle", "Credentials", "OnError")
