@@ -171,8 +171,10 @@ class Run:
         self._tally.file(uri, size)
 
     def _error(self, what: str, alone: bool) -> Exception:
-        if alone and len(self._failed) == 1:
-            return next(iter(self._failed.values()))
+        only = next(iter(self._failed.values()))
+        nothing = not self._done and not self._skipped
+        if len(self._failed) == 1 and (alone or (nothing and isinstance(only, S3dlioError))):
+            return only
         count = len(self._failed) + len(self._done) + len(self._skipped)
         succeeded = [one.uri for one in self._done] + [one.uri for one in self._skipped]
         return ManyFailedError(f"{len(self._failed)} of {count} files of {what} failed", succeeded, self._failed)
