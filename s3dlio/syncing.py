@@ -10,7 +10,7 @@ from typing import Any, Literal, Unpack
 
 from ._files import deleting, differing, fetching, sending
 from ._files.copying import Copies, Copy
-from ._files.filters import Filters
+from ._files.filters import Filters as Filters  # the command filters by them, too
 from ._files.names import Claimed, Target, relative_parts
 from ._files.running import Tally, guarded
 from ._files.sides import Entry, Pair, merged, of_files, of_objects

@@ -31,6 +31,12 @@ class Parser(argparse.ArgumentParser):
         settings = {"formatter_class": argparse.RawDescriptionHelpFormatter, "add_help": False, "allow_abbrev": False}
         super().__init__(**{**options, **settings})
         self.add_argument("--help", action="help", help="show this help and exit")
+        self.commands: dict[str, Parser] = {}
+
+    @property
+    def options(self) -> list[str]:
+        """All options, such as ``--json`` and ``-r``."""
+        return [name for action in self._actions for name in action.option_strings]
 
     def _print_message(self, message: str, file: Any = None) -> None:
         (sys.stdout if file is None else file).write(message)  # argparse itself hides that the disk is full
@@ -44,7 +50,7 @@ class Filter(argparse.Action):
 
     def __call__(self, parser: Any, namespace: argparse.Namespace, value: Any, option: str | None = None) -> None:
         before = getattr(namespace, "filters", None) or []
-        namespace.filters = [*before, (option == "--include", value)]
+        namespace.filters = [*before, ("include" if option == "--include" else "exclude", value)]
 
 
 def converted(convert: Callable[[str], T]) -> Callable[[str], T]:
@@ -118,6 +124,7 @@ def build() -> Parser:
     for name, (call, summary, add) in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
         command.set_defaults(call=call)
+        parser.commands[name] = command
         add(command)
         _common(command)
     return parser
@@ -162,7 +169,7 @@ def _uris(
 def _filters(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(filters=None)
     for name, effect in (("--include", "take"), ("--exclude", "leave out")):
-        parser.add_argument(name, action=Filter, dest="filters", metavar="PATTERN",
+        parser.add_argument(name, action=Filter, dest="filters", metavar="GLOB",
                             help=f"{effect} what matches, below the root; the last match decides")  # fmt: skip
 
 
@@ -283,12 +290,35 @@ def _transfer(parser: argparse.ArgumentParser) -> None:
     _headers(parser)
 
 
+def _sync(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help="a folder, or s3://bucket/prefix/")
+    parser.add_argument("destination", metavar="DESTINATION", help="a folder, or s3://bucket/prefix/")
+    parser.add_argument("--delete", action="store_true", help="delete what the source has not, after all else")
+    parser.add_argument("--max-delete", type=number(0, 1e15, "files"), metavar="N", help="delete nothing if more")
+    parser.add_argument("--allow-empty", action="store_true", help="let an empty source empty the destination")
+    parser.add_argument("--size-only", action="store_true", help="files of the same size are the same")
+    parser.add_argument("--checksum", action="store_true", help="compare checksums even where size and time agree")
+    _filters(parser)
+    _dry_run(parser)
+    parser.add_argument("-j", "--jobs", type=number(1, 1024, "jobs"), default=64, metavar="N",
+                        help="files, and parts, at once (64)")  # fmt: skip
+    parser.add_argument("--resume", action="store_true", help="continue what an earlier call with --resume left")
+    parser.add_argument("--no-follow-symlinks", action="store_true", help="leave links out")
+    parser.set_defaults(expected_size=None)
+    _headers(parser)
+
+
 def _run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file", metavar="FILE", help="a command a line, without s3dlio; - for stdin; # begins a comment"
     )
     parser.add_argument("-j", "--jobs", type=number(1, 256, "commands"), default=16, metavar="N",
                         help="commands at once (16); their order is not kept")  # fmt: skip
+
+
+def _completion(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", nargs="?", choices=("bash", "zsh", "fish"), help="whose script to print")
+    parser.add_argument("--uris", metavar="BEGINNING", help="print what begins like this; the scripts ask so")
 
 
 def _doctor(parser: argparse.ArgumentParser) -> None:
@@ -306,6 +336,7 @@ COMMANDS: dict[str, tuple[str, str, Add]] = {
     "pipe": ("objects:pipe", "store stdin as an object", _pipe),
     "cp": ("transfers:cp", "copy files and objects", _transfer),
     "mv": ("transfers:mv", "move files and objects", _transfer),
+    "sync": ("sync:sync", "make a destination like its source", _sync),
     "rm": ("removing:rm", "delete objects", _rm),
     "mb": ("buckets:mb", "create buckets", _buckets),
     "rb": ("buckets:rb", "delete buckets", _rb),
@@ -313,5 +344,10 @@ COMMANDS: dict[str, tuple[str, str, Add]] = {
     "uploads": ("uploads:uploads", "list multipart uploads in progress, or abort old ones", _uploads),
     "run": ("batch:run", "run the commands of a file, side by side", _run),
     "doctor": ("doctor:doctor", "check settings, connection, store and machine", _doctor),
+    "completion": (
+        "completion:completion",
+        "print a script that completes commands and URIs",
+        _completion,
+    ),
     "versions": ("versions:versions", "list versions and delete markers", _versions),
 }

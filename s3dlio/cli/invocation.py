@@ -7,14 +7,15 @@ import sys
 from typing import TYPE_CHECKING
 
 from .connection import open_client
-from .exits import UsageError
-from .filters import Filters
+from .exits import UsageError, usage_errors
 from .progress import Progress
 from .report import Report
 from .text import human
 
 if TYPE_CHECKING:
     import s3dlio
+
+    from ..syncing import Filters
 
 
 class Invocation:
@@ -41,8 +42,20 @@ class Invocation:
 
     @property
     def filters(self) -> Filters:
-        """What ``--include`` and ``--exclude`` say."""
-        return Filters(self.options.filters or ())
+        """What ``--include`` and ``--exclude`` say.
+
+        Raises:
+            UsageError: one of them is no glob.
+        """
+        from ..syncing import Filters  # with the whole face, which ``--help`` does not need
+
+        with usage_errors():
+            return Filters.of((), (), self.options.filters or ())
+
+    @property
+    def filtered(self) -> bool:
+        """Whether there are any."""
+        return bool(self.options.filters)
 
     def size(self, size: int | None) -> str:
         """A size as it was asked for: exact, or for people."""

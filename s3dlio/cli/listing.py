@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from .filters import root_of
@@ -36,11 +36,11 @@ def _list(invocation: Invocation, uri: str) -> None:
         prefixes = sorted(page.prefixes, key=_as_bytes, reverse=True)
         for found in page.objects:
             while prefixes and _as_bytes(prefixes[-1]) < _as_bytes(found.uri):
-                _show_prefix(invocation, prefixes.pop(), filters.takes, start)
-            if filters.takes(found.uri[start:]):
+                _show_prefix(invocation, prefixes.pop(), filters.allow, start)
+            if filters.allow(found.uri[start:]):
                 _show_object(invocation, found)
         while prefixes:
-            _show_prefix(invocation, prefixes.pop(), filters.takes, start)
+            _show_prefix(invocation, prefixes.pop(), filters.allow, start)
     if invocation.report.succeeded == before:
         say_nothing_found(invocation, uri)
 
@@ -57,8 +57,8 @@ def _show_object(invocation: Invocation, found: s3dlio.ObjectInfo) -> None:
     )  # fmt: skip
 
 
-def _show_prefix(invocation: Invocation, uri: str, takes: object, start: int) -> None:
-    if callable(takes) and takes(uri[start:]):
+def _show_prefix(invocation: Invocation, uri: str, allows: Callable[[str], bool], start: int) -> None:
+    if allows(uri[start:]):
         _show(invocation, uri, f"{'':20}  {'PREFIX':>12}  {uri}", prefix=True)
 
 
@@ -110,7 +110,7 @@ def selected(invocation: Invocation, uri: str) -> Iterator[list[s3dlio.ObjectInf
     filters, start = invocation.filters, len(root_of(uri))
     for page in invocation.client.iter_objects(uri).pages():
         objects = page.objects
-        yield [found for found in objects if filters.takes(found.uri[start:])] if filters else objects
+        yield [found for found in objects if filters.allow(found.uri[start:])] if filters.rules else objects
 
 
 def is_glob(uri: str) -> bool:

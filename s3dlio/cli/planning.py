@@ -46,12 +46,12 @@ def plan_uploads(invocation: Invocation, source: str, uri: str) -> Iterator[Step
     if os.path.isdir(source):
         follow = not invocation.options.no_follow_symlinks
         for path, name in _walk(invocation, source, "", follow):
-            if filters.takes(name):
+            if filters.allow(name):
                 yield Step(path, below + name, os.stat(path).st_size)
     else:
         name = os.path.basename(source)
         size = os.stat(source).st_size
-        if filters.takes(name):
+        if filters.allow(name):
             yield Step(source, below + name if is_prefix(uri) or len(invocation.options.sources) > 1 else uri, size)
 
 
@@ -94,7 +94,7 @@ def plan_copies(invocation: Invocation, source: str, destination: str) -> Iterat
     start = len(root_of(source))
     if not is_glob(source) and not is_prefix(source):
         name = source[start:]
-        if invocation.filters.takes(name):
+        if invocation.filters.allow(name):
             below = destination if destination.endswith("/") else destination + "/"
             several = is_prefix(destination) or len(invocation.options.sources) > 1
             yield Step(source, below + name if several else destination, None)

@@ -40,7 +40,7 @@ def _check(invocation: Invocation, uri: str) -> None:
         raise UsageError(f"{uri} stands for what lies below it; delete that with --recursive")
     if options.version_id is not None and (several or options.all_versions):
         raise UsageError(f"--version-id with {uri}, of which several versions would be deleted; name one object")
-    if options.all_versions and invocation.filters:
+    if options.all_versions and invocation.filtered:
         raise UsageError("--all-versions deletes all that a URI selects; it takes no --include and --exclude")
     if root_of(uri).count("/") == 3 and uri.rstrip("/") == root_of(uri).rstrip("/") and not options.dry_run:
         what = "all versions of all objects" if options.all_versions else "all objects"

@@ -58,7 +58,7 @@ def _one_source(invocation: Invocation, source: str, progress: Progress, moves: 
         write(invocation, source)
     elif is_uri(source) and is_uri(destination):
         _copy(invocation, source, progress, moves)
-    elif invocation.options.dry_run or invocation.filters:
+    elif invocation.options.dry_run or invocation.filtered:
         _planned(invocation, source, progress, moves)
     else:
         found = _run(invocation, source, destination, progress, moves)
@@ -141,15 +141,15 @@ def _run(invocation: Invocation, source: str | list[str], below: str, progress: 
     first = source if isinstance(source, str) else source[0]
     verb, report = _verb(invocation, first, moves), invocation.report
     done: list[Step] = []
-    failed: dict[str, Exception] = {}
+    refused: dict[str, Exception] = {}
     skipped: list[s3dlio.SkippedFile] = []
     try:
         result = _call(invocation, source, below, progress)()
     except s3dlio.ManyFailedError as error:
-        failed = error.failed
+        refused = error.failed
         done = [step_of(source, below, uri) for uri in error.succeeded]
     except Exception as error:
-        _failed(invocation, error, first)
+        failed(invocation, error, first)
         return 1
     else:
         skipped = result.skipped
@@ -159,9 +159,9 @@ def _run(invocation: Invocation, source: str | list[str], below: str, progress: 
     _say(invocation, [one for one in sorted(done) if not moves or _remove(invocation, one)], verb)
     for kept in skipped:
         report.kept(f"{kept.uri}: skipped, both sides have the same bytes", uri=kept.uri, path=kept.path)
-    for uri, one_error in sorted(failed.items()):
-        _failed(invocation, one_error, uri, several=True)
-    return len(done) + len(skipped) + len(failed)
+    for uri, one_error in sorted(refused.items()):
+        failed(invocation, one_error, uri, several=True)
+    return len(done) + len(skipped) + len(refused)
 
 
 def _call(
@@ -189,10 +189,10 @@ def _say(invocation: Invocation, steps: list[Step], verb: str) -> None:
         invocation.report.did(line, source=step.source, destination=step.destination, size=step.size)
 
 
-def _failed(invocation: Invocation, error: Exception, uri: str, *, several: bool = False) -> None:
+def failed(invocation: Invocation, error: Exception, uri: str, *, several: bool = False) -> None:
     """Counts an error. An archived object, and one of many files that cannot be read, are skipped with a warning."""
     of_file = isinstance(error, PermissionError | FileNotFoundError) and not isinstance(error, s3dlio.S3dlioError)
-    if getattr(error, "code", None) == ARCHIVED or (several and of_file and not is_uri(invocation.options.sources[0])):
+    if getattr(error, "code", None) == ARCHIVED or (several and of_file and is_uri(invocation.options.destination)):
         invocation.report.warned(f"skipped: {error}", source=uri)
     else:
         invocation.report.failed(error, source=uri)
@@ -214,7 +214,7 @@ def _copy(invocation: Invocation, source: str, progress: Progress, moves: bool) 
         try:
             client.copy(step.source, step.destination)
         except Exception as error:
-            _failed(invocation, error, step.source)
+            failed(invocation, error, step.source)
             return
         if not moves or _remove(invocation, step):
             progress.add(items=1)
@@ -233,6 +233,6 @@ def _remove(invocation: Invocation, step: Step) -> bool:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(step.source)
     except Exception as error:
-        _failed(invocation, error, step.source)
+        failed(invocation, error, step.source)
         return False
     return True

@@ -57,7 +57,7 @@ def test_buckets_are_listed(here: Any, shelf: Any) -> None:
     [
         (["d/", "-r"], ["d/e/f.npy", "d/x.npy", "d/y.txt"]),
         (["d/", "-r", "--exclude", "*.npy"], ["d/y.txt"]),
-        (["", "-r", "--exclude", "*", "--include", "d/*", "--exclude", "*.txt"], ["d/e/f.npy", "d/x.npy"]),
+        (["", "-r", "--exclude", "*", "--include", "d/", "--exclude", "*.txt"], ["d/e/f.npy", "d/x.npy"]),
         (["d/", "-r", "--include", "x*", "--exclude", "*"], []),
         (["**/*.npy"], ["d/e/f.npy", "d/x.npy"]),
         (["d/*.npy"], ["d/x.npy"]),
