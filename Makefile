@@ -9,7 +9,7 @@ MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 MINIO := .cache/bin/minio
 URI ?=
 
-.PHONY: demo test test-pythons test-faults fuzz stress soak nightly minio typing lint api docs-check dist-check bench bench-full bench-check \
+.PHONY: demo test test-pythons test-faults fuzz stress soak nightly minio typing lint api cli-page docs-check dist-check bench bench-full bench-check \
   sanitize tsan clean
 
 demo: $(STAMP)
@@ -85,6 +85,10 @@ lint: $(STAMP) typing
 # The page of the API, from the docstrings; a test says when it is stale.
 api: $(STAMP)
 	$(BIN)/python tests/support/api_page.py
+
+# The page of the command, from its help and a session against MinIO; a test says when it is stale.
+cli-page: $(STAMP) $(MINIO)
+	$(BIN)/python tests/support/cli_page.py
 
 docs-check: $(STAMP)
 	$(BIN)/python tests/check_docs.py

@@ -122,7 +122,7 @@ class ObjectIterator(Iterator[ObjectInfo]):
             page_size=1 if selection.single else 1000,
             scope=scope,
         )
-        self._with_prefixes = not recursive
+        self._with_prefixes = not recursive and not selection.single  # a name is no prefix of others
         self._pages = Ahead(pages, scope.cancel)
         self._objects: Iterator[ObjectInfo] = iter(())
 

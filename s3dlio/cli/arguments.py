@@ -342,6 +342,7 @@ COMMANDS: dict[str, tuple[str, str, Add]] = {
     "rb": ("buckets:rb", "delete buckets", _rb),
     "presign": ("objects:presign", "sign URLs for callers without credentials", _presign),
     "uploads": ("uploads:uploads", "list multipart uploads in progress, or abort old ones", _uploads),
+    "versions": ("versions:versions", "list versions and delete markers", _versions),
     "run": ("batch:run", "run the commands of a file, side by side", _run),
     "doctor": ("doctor:doctor", "check settings, connection, store and machine", _doctor),
     "completion": (
@@ -349,5 +350,4 @@ COMMANDS: dict[str, tuple[str, str, Add]] = {
         "print a script that completes commands and URIs",
         _completion,
     ),
-    "versions": ("versions:versions", "list versions and delete markers", _versions),
 }

@@ -92,10 +92,11 @@ class Report:
         with self._lock:
             self._failures.append(exit_of(error))
         message = sentence(error)
+        where = fields.get("source") or fields.get("uri") or ""
         if self.as_json:
             self._json(success=False, **fields, **_described(error), message=message)
-        where = fields.get("source") or fields.get("uri") or ""
-        self._error(f"{where}: {message}" if where and where not in message else message)
+        else:
+            self._error(f"{where}: {message}" if where and where not in message else message)
         if self._trace:
             import traceback
 
@@ -119,7 +120,8 @@ class Report:
             self._warnings += 1
         if self.as_json:
             self._json(success=False, **fields, warning=message)
-        self._error(f"warning: {message}")
+        else:
+            self._error(f"warning: {message}")
 
     def kept(self, message: str, **fields: Any) -> None:
         """Shows that something was left as it is, because that is what was wanted."""
@@ -133,7 +135,8 @@ class Report:
         self._nothing = True
         if self.as_json:
             self._json(success=False, **fields, error="NothingFound", message=message)
-        self._error(message)
+        else:
+            self._error(message)
 
     def note(self, text: str) -> None:
         """Says something to the person; of commands that `run` runs, it says how all ended."""

@@ -68,6 +68,14 @@ def test_a_uri_selects_an_object_a_prefix_or_a_glob(
     assert [one.uri for one in s3dlio.iter_objects(filled.uri(uri), **options)] == [filled.uri(one) for one in chosen]
 
 
+def test_a_name_is_no_prefix_of_others(store: Any) -> None:
+    store.boto3.put_object(Bucket=store.bucket, Key="folder/key", Body=b"x")
+    for name in ("f", "fold", "folder"):
+        assert s3dlio.list(store.uri(name)) == []
+        (page,) = s3dlio.iter_objects(store.uri(name), recursive=False).pages()
+        assert (page.objects, page.prefixes) == ([], [])
+
+
 def test_2500_objects_come_in_pages(store: Any) -> None:
     items = [(store.uri(f"many/{number:05}"), b"x") for number in range(2500)]
     s3dlio.put_many(items)
