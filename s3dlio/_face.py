@@ -25,6 +25,7 @@ from .errors import InvalidRangeError as InvalidRangeError
 from .errors import ManyFailedError as ManyFailedError
 from .errors import NotFoundError as NotFoundError
 from .errors import ObjectChangedError as ObjectChangedError
+from .errors import ObjectExistsError as ObjectExistsError
 from .errors import PreconditionFailedError as PreconditionFailedError
 from .errors import ReservationError as ReservationError
 from .errors import S3dlioError as S3dlioError
@@ -78,6 +79,11 @@ from .results import UploadInfo as UploadInfo
 from .results import UploadSummary as UploadSummary
 from .sharded import mp_get as mp_get
 from .sink import MultipartUploadSink as MultipartUploadSink
+from .streams import ObjectChunks as ObjectChunks
+from .streams import ObjectReader as ObjectReader
+from .streams import ObjectWriter as ObjectWriter
+from .streams import get_iter as get_iter
+from .streams import open as open
 from .syncing import sync as sync
 from .uploads import abort_uploads as abort_uploads
 from .uploads import list_uploads as list_uploads

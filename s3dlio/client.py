@@ -9,12 +9,25 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Literal, Self, Unpack, overload
 
-from . import buckets, copying, deletion, files, listing, objects, presigning, reader, syncing, uploads, versions
+from . import (
+    buckets,
+    copying,
+    deletion,
+    files,
+    listing,
+    objects,
+    presigning,
+    reader,
+    streams,
+    syncing,
+    uploads,
+    versions,
+)
 from ._memory.bytes_view import BytesView
 from ._s3.service import Service
 from ._values.redaction import redacted
 from .buckets import BucketInfo
-from .config import ClientSettings, MultipartUploadConfig, RetryPolicy, Timeouts
+from .config import MIB, ClientSettings, MultipartUploadConfig, RetryPolicy, Timeouts
 from .listing import ObjectIterator
 from .options import (
     AddressingStyle,
@@ -31,6 +44,7 @@ from .presigning import Method, PresignedUrl
 from .progress import Progress
 from .results import ObjectInfo, SyncResult, TransferResult, UploadInfo, UploadSummary
 from .sink import MultipartUploadSink
+from .streams import ObjectChunks, ObjectReader, ObjectWriter
 from .versions import VersionIterator
 from .writer import MultipartUploadWriter
 
@@ -186,6 +200,60 @@ class Client:
         return reader.get_into(
             uri, buffer, offset=offset, length=length, version_id=version_id, progress=progress, client=self, **options
         )
+
+    @overload
+    def open(
+        self,
+        uri: str,
+        mode: Literal["rb"] = "rb",
+        *,
+        version_id: str | None = None,
+        read_ahead: int = 64 * MIB,
+    ) -> ObjectReader: ...
+
+    @overload
+    def open(
+        self,
+        uri: str,
+        mode: Literal["wb", "xb"],
+        *,
+        progress: Progress | None = None,
+        **options: Unpack[UploadOptions],
+    ) -> ObjectWriter: ...
+
+    @checks_names(UploadOptions, MultipartUploadConfig)
+    def open(
+        self,
+        uri: str,
+        mode: Literal["rb", "wb", "xb"] = "rb",
+        *,
+        version_id: str | None = None,
+        read_ahead: int = 64 * MIB,
+        progress: Progress | None = None,
+        **options: Unpack[UploadOptions],
+    ) -> ObjectReader | ObjectWriter:
+        """Opens an object as a binary file; see `s3dlio.open`."""
+        opened: ObjectReader | ObjectWriter = streams.open(  # type: ignore[call-overload]
+            uri, mode, version_id=version_id, read_ahead=read_ahead, progress=progress, client=self, **options
+        )
+        return opened
+
+    @checks_names()
+    def get_iter(
+        self,
+        uri: str,
+        *,
+        chunk_size: int = 8 * MIB,
+        max_in_flight: int = 8,
+        version_id: str | None = None,
+        verify: bool | None = None,
+        progress: Progress | None = None,
+    ) -> ObjectChunks:
+        """Fetches an object in order, chunk after chunk; see `s3dlio.get_iter`."""
+        return streams.get_iter(
+            uri, chunk_size=chunk_size, max_in_flight=max_in_flight, version_id=version_id, verify=verify,
+            progress=progress, client=self,
+        )  # fmt: skip
 
     @overload
     def get_many(

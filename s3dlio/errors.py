@@ -22,6 +22,7 @@ the operation, the object and what the store reported.
     │   └── TimeoutError (builtins.TimeoutError)
     ├── ChecksumMismatchError
     ├── ObjectChangedError
+    ├── ObjectExistsError (FileExistsError)
     ├── FileChangedError
     ├── UnsafePathError (ValueError)
     ├── DeletionRefusedError
@@ -161,6 +162,19 @@ class ChecksumMismatchError(S3dlioError):
 
 class ObjectChangedError(S3dlioError):
     """The object was replaced while it was being read; no mixture of versions is returned."""
+
+
+class ObjectExistsError(S3dlioError, FileExistsError):
+    """A file was opened with ``"xb"``, and there is an object under its URI.
+
+    Example:
+        >>> info = s3dlio.put_bytes("s3://my-bucket/here", b"first")
+        >>> try:
+        ...     s3dlio.open("s3://my-bucket/here", "xb")
+        ... except FileExistsError as error:
+        ...     print(type(error).__name__)
+        ObjectExistsError
+    """
 
 
 class FileChangedError(S3dlioError):

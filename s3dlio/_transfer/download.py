@@ -63,6 +63,7 @@ class Download:
         start: int = 0,
         length: int | None = None,
         version_id: str | None = None,
+        version: Version | None = None,
         destination: memoryview | None = None,
         verify: bool = True,
         progress: Progress | None = None,
@@ -76,13 +77,16 @@ class Download:
         self._start = start
         self._length = length
         self._version_id = version_id
+        # The version that all bytes must be of, where an earlier download has shown it.
+        self._pinned = version
         self._lent = destination
         self._before = before
         self._outer = scope or CancelScope()
         self._verifies = verify and start == 0 and length is None
         self._in_one = False
         self._lock = threading.Lock()
-        self._crew = workers.Crew(self._lock, Changed(self._lock))
+        self._crew_changed = Changed(self._lock)
+        self._crew = workers.Crew(self._lock, self._crew_changed)
         self._reports = Reports(self._lock, progress)
         self._begin()
 
@@ -91,8 +95,8 @@ class Download:
         self._scope = CancelScope()
         self._destination = self._lent
         self._buffer: Any = None
-        self._version: Version | None = None
-        self._guard: str | None = None
+        self._version: Version | None = self._pinned
+        self._guard = None if self._version is None or self._version.tag is None else self._version.tag.if_match
         self._promise: Promise | None = None
         self._collected: Collected | None = None
         self._expected: Checksum | None = None
@@ -164,6 +168,11 @@ class Download:
         assert error is not None
         return error
 
+    @property
+    def version(self) -> Version | None:
+        """The version that was fetched; None until its first response, and for an empty object."""
+        return self._version
+
     def view(self) -> BytesView:
         """What was fetched, as a view of pooled memory."""
         if self._buffer is None:
@@ -180,13 +189,18 @@ class Download:
                 self._service,
                 self._location,
                 asked=self._asked_first(),
+                if_match=self._guard if self._pinned is not None else None,
                 version_id=self._version_id,
                 on_head=self._on_head,
                 on_bytes=self._on_bytes if self._verifies else None,
                 cancel=self._scope,
                 before=before,
             )
+        except PreconditionFailedError as error:
+            raise self._changed_error("If-Match failed") from error
         except InvalidRangeError as error:
+            if self._pinned is not None:
+                raise self._changed_error("it became shorter") from error
             if self._start == 0 and self._is_empty(error):
                 self._wanted = 0
                 return
@@ -204,7 +218,8 @@ class Download:
         if self._settings.range_optimization and not self._in_one:
             first = self._settings.chunk_size or FIRST_PART
             length = first if length is None else min(length, first)
-        return Asked(self._start, length, ranged=True, most=self._length)
+        guarded = self._pinned is not None and self._guard is not None
+        return Asked(self._start, length, True, self._length, self._pinned, guarded)
 
     def _on_head(self, promise: Promise) -> Destination:
         """Takes size and version from the head of the first response, allocates memory, and starts the other ranges."""

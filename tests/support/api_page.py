@@ -31,6 +31,7 @@ GROUPS = {
     "Listing": ["list", "iter_objects", "ObjectIterator", "ObjectPage", "ObjectColumns"],
     "Versions": ["list_versions", "delete_all_versions", "VersionInfo", "VersionIterator"],
     "Buckets": ["create_bucket", "delete_bucket", "list_buckets", "BucketInfo"],
+    "Streams": ["open", "ObjectReader", "ObjectWriter", "get_iter", "ObjectChunks"],
     "Data sets": ["PyDataset", "PyBytesAsyncDataLoader", "PyObjectItems", "PyObjectItem"],
     "The original's further names": [
         "init_logging", "configure_s3", "configure_tokio_threads", "list_keys", "list_full_uris", "mkdir",
@@ -43,7 +44,7 @@ GROUPS = {
         "S3dlioError", "ConfigurationError", "CredentialsError", "UnsupportedUriError", "ReservationError",
         "WriterClosedError", "S3Error", "NotFoundError", "AccessDeniedError", "PreconditionFailedError",
         "InvalidRangeError", "ThrottledError", "TransportError", "TimeoutError", "ChecksumMismatchError",
-        "ObjectChangedError", "FileChangedError", "UnsafePathError", "DeletionRefusedError",
+        "ObjectChangedError", "ObjectExistsError", "FileChangedError", "UnsafePathError", "DeletionRefusedError",
         "ManyFailedError", "ForkedError",
     ],
 }  # fmt: skip

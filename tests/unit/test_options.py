@@ -114,6 +114,8 @@ CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...], str, str]] = {
     "list_buckets": (s3dlio.list_buckets, (), "klient", "client"),
     "upload": (s3dlio.upload, ("file", URI), "skip_exist", "skip_existing"),
     "download": (s3dlio.download, (URI, "file"), "preserve_time", "preserve_times"),
+    "open": (s3dlio.open, (URI,), "versionid", "version_id"),
+    "get_iter": (s3dlio.get_iter, (URI,), "chunksize", "chunk_size"),
     "sync": (s3dlio.sync, ("folder", URI), "max_deletes", "max_delete"),
     "configure_s3": (s3dlio.configure_s3, (), "endpoint", "endpoint_url"),
     "configure_tokio_threads": (s3dlio.configure_tokio_threads, (), "nn", "n"),
