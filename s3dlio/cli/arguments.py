@@ -316,6 +316,16 @@ def _run(parser: argparse.ArgumentParser) -> None:
                         help="commands at once (16); their order is not kept")  # fmt: skip
 
 
+def _bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("uri", metavar="URI", help="s3://bucket/prefix/; what is stored below it is deleted again")
+    parser.add_argument("--seconds", type=number(0.01, 3600, "seconds", float), default=5.0, metavar="N",
+                        help="of each of the five measurements (5)")  # fmt: skip
+    parser.add_argument("--large", type=converted(parse_size), default=256 << 20, metavar="SIZE",
+                        help="of a large object (256MiB)")  # fmt: skip
+    parser.add_argument("--small", type=converted(parse_size), default=4 << 10, metavar="SIZE",
+                        help="of a small object (4KiB)")  # fmt: skip
+
+
 def _completion(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", nargs="?", choices=("bash", "zsh", "fish"), help="whose script to print")
     parser.add_argument("--uris", metavar="BEGINNING", help="print what begins like this; the scripts ask so")
@@ -345,6 +355,7 @@ COMMANDS: dict[str, tuple[str, str, Add]] = {
     "versions": ("versions:versions", "list versions and delete markers", _versions),
     "run": ("batch:run", "run the commands of a file, side by side", _run),
     "doctor": ("doctor:doctor", "check settings, connection, store and machine", _doctor),
+    "bench": ("bench:bench", "measure a store, with a table and bars", _bench),
     "completion": (
         "completion:completion",
         "print a script that completes commands and URIs",
