@@ -12,6 +12,10 @@ from .invocation import Invocation
 from .listing import is_glob, say_nothing_found
 from .text import stamp
 
+# Bytes up to which a range is fetched by one call, and those of one read of a longer one.
+LARGE = 64 << 20
+CHUNK = 8 << 20
+
 
 def stat(invocation: Invocation) -> None:
     """Shows each object; one that is missing does not end it."""
@@ -51,22 +55,40 @@ def _each(invocation: Invocation, uri: str) -> Iterator[str]:
 
 
 def write(invocation: Invocation, uri: str) -> None:
-    """Writes an object, or a range of it, to stdout."""
-    options, client = invocation.options, invocation.client
-    byte_range = getattr(options, "byte_range", None)
-    if byte_range is None:
-        view = client.get(uri, version_id=options.version_id)
-    else:
-        first, last = byte_range
-        if first is None:  # the last bytes, of which there may be fewer
-            size = client.stat(uri, version_id=options.version_id).size or 0
-            first, last = max(0, size - last), None
-        length = None if last is None else last - first + 1
-        view = client.get_range(uri, first, length, version_id=options.version_id)
-    size = len(view)
-    with view:
-        invocation.report.console.bytes(view)
+    """Writes an object, or a range of it, to stdout, in bounded memory."""
+    byte_range = getattr(invocation.options, "byte_range", None)
+    chunks = _whole(invocation, uri) if byte_range is None else _part(invocation, uri, *byte_range)
+    size = 0
+    for chunk in chunks:
+        invocation.report.console.bytes(chunk)
+        size += len(chunk)
     invocation.report.did("", uri=uri, size=size)
+
+
+def _whole(invocation: Invocation, uri: str) -> Iterator[Any]:
+    with invocation.client.get_iter(uri, version_id=invocation.options.version_id) as chunks:
+        for chunk in chunks:
+            with chunk:
+                yield chunk
+
+
+def _part(invocation: Invocation, uri: str, first: int | None, last: int | None) -> Iterator[Any]:
+    """The bytes from `first` to `last`, both included; without `first` the last ones, without `last` all the others."""
+    client, version = invocation.client, invocation.options.version_id
+    if first is not None and last is not None and last - first < LARGE:
+        with client.get_range(uri, first, last - first + 1, version_id=version) as view:
+            yield view
+        return
+    with client.open(uri, "rb", version_id=version) as file:
+        size = file.seek(0, os.SEEK_END)
+        if first is None:  # there may be fewer
+            first, last = max(0, size - (last or 0)), size - 1
+        elif first and first >= size:
+            client.get_range(uri, first, version_id=version)  # says so as the store does
+        left = min(size, size if last is None else last + 1) - file.seek(first)
+        while left > 0 and (data := file.read(min(left, CHUNK))):
+            left -= len(data)
+            yield data
 
 
 def pipe(invocation: Invocation) -> None:

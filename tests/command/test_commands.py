@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import urllib.request
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from shell import Ended, s3dlio
 
+Here = Callable[..., Ended]
 KEYS = ["a b+c.txt", "d.bak", "d/e/f.npy", "d/x.npy", "d/y.txt"]
 
 
@@ -142,6 +146,8 @@ def test_an_object_that_exists_is_kept_where_that_is_asked_for(filled: Any) -> N
         (["d.bak", "--range", "1-2"], ".b"),
         (["d.bak", "--range", "2-"], "bak"),
         (["d.bak", "--range=-2"], "ak"),
+        (["d.bak", "--range=-99"], "d.bak"),
+        (["d.bak", "--range", "1-999999999"], ".bak"),
     ],
 )
 def test_cat_writes_objects_and_ranges_one_after_the_other(
@@ -149,6 +155,26 @@ def test_cat_writes_objects_and_ranges_one_after_the_other(
 ) -> None:
     uris = [shelf.uri(one) if not one.startswith("-") and "-" not in one else one for one in arguments]
     assert here("cat", *uris) == Ended(0, shown, "")
+
+
+def test_a_range_past_the_end_is_refused(here: Here, shelf: Any) -> None:
+    for byte_range in ("99-", "99-100"):
+        ended = here("cat", shelf.uri("d.bak"), "--range", byte_range)
+        assert (ended.code, ended.out, "416" in ended.err or "InvalidRange" in ended.err) == (1, "", True)
+
+
+def test_a_large_object_is_written_in_bounded_memory(minio: Any) -> None:
+    data = bytes(range(256)) * (300 << 12)  # 300 MiB
+    minio.boto3.put_object(Bucket=minio.bucket, Key="large", Body=data)
+    program = (
+        "import sys; from s3dlio.cli import main; code = main(sys.argv[1:]); "
+        "peak = next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')); "
+        "print(code, peak, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, "cat", minio.uri("large")], capture_output=True, check=True)
+    code, peak = map(int, done.stderr.split())
+    assert (code, done.stdout == data) == (0, True)
+    assert peak < (250 << 10), "KiB"
 
 
 def test_cat_goes_on_after_an_object_that_is_missing(here: Any, shelf: Any) -> None:
