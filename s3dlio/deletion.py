@@ -9,7 +9,7 @@ from ._s3.default import ClientLike, service_of
 from ._s3.delete_operations import Entry
 from ._s3.listing_documents import ObjectsPage
 from ._s3.object_listings import list_objects
-from ._s3.requests import CancelScope
+from ._s3.requests import operation_scope
 from ._s3.selection import Selection, select, select_one
 from ._s3.service import Service
 from ._transfer.deletion import Deletion
@@ -114,7 +114,7 @@ def _delete_each(service: Service, keys: dict[str, dict[str, None]]) -> int:
 
 
 def _delete_selected(service: Service, selection: Selection, uri: str) -> int:
-    scope = CancelScope()
+    scope = operation_scope()
     delimiter = "/" if selection.one_level else ""
     pages = Ahead(
         list_objects(service, selection.bucket, selection.prefix, delimiter=delimiter, scope=scope), scope.cancel

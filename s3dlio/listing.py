@@ -17,7 +17,7 @@ from ._s3 import object_operations
 from ._s3.default import ClientLike, service_of
 from ._s3.listing_documents import ObjectsPage
 from ._s3.object_listings import list_objects
-from ._s3.requests import CancelScope
+from ._s3.requests import operation_scope
 from ._s3.selection import Selection, compile_pattern, select, select_one
 from ._s3.service import Service
 from ._values.entity_tags import parse_entity_tag
@@ -112,7 +112,7 @@ class ObjectIterator(Iterator[ObjectInfo]):
     ) -> None:
         self._selection = selection
         self._pattern = pattern
-        scope = CancelScope()
+        scope = operation_scope()
         pages = list_objects(
             service,
             selection.bucket,

@@ -12,7 +12,7 @@ from ._net.addresses import format_uri, parse_uri
 from ._s3 import object_operations, responses
 from ._s3.default import ClientLike, service_of
 from ._s3.get_response import full_object_checksum
-from ._s3.requests import CancelScope
+from ._s3.requests import CancelScope, operation_scope
 from ._transfer.batch import Batch, Puts, put_whole
 from ._values.checks import check_integer
 from ._values.entity_tags import parse_entity_tag
@@ -70,10 +70,13 @@ def put_bytes(
         finally:
             with contextlib.suppress(BufferError):  # an error's frames may outlive the call
                 view.release()
-    writer = MultipartUploadWriter.from_uri(uri, progress=progress, client=client, **options)
-    with writer:
-        writer.write(view, copy=False)
-    return writer.close()
+    scope = operation_scope()
+    upload = _Upload(MultipartUploadWriter.from_uri(uri, progress=progress, client=client, **options))
+    scope.enter(upload)
+    try:
+        return upload.run(view)
+    finally:
+        scope.leave(upload)
 
 
 @overload

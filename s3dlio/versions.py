@@ -11,7 +11,7 @@ from ._s3 import object_listings
 from ._s3.default import ClientLike, service_of
 from ._s3.delete_operations import Entry
 from ._s3.listing_documents import ListedVersion, VersionsPage
-from ._s3.requests import CancelScope
+from ._s3.requests import operation_scope
 from ._s3.selection import Selection, select
 from ._s3.service import Service
 from ._transfer.deletion import Deletion
@@ -154,7 +154,7 @@ def delete_all_versions(uri: str, *, client: ClientLike | None = None) -> int:
 
 
 def _pages(service: Service, selection: Selection) -> Ahead[VersionsPage]:
-    scope = CancelScope()
+    scope = operation_scope()
     pages = object_listings.list_versions(service, selection.bucket, selection.prefix, scope=scope)
     return Ahead(_until_past(pages, selection), scope.cancel)
 

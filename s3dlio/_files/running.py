@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from .._runtime.kept_errors import without_traceback
+from .._s3.requests import operation_scope
 from .._transfer.flow import Flow
 from .._transfer.reports import Reports
 from ..errors import ManyFailedError, S3dlioError
@@ -104,6 +105,7 @@ class Run:
         self._work = work
         self._limit = limit
         self._tally = tally
+        self._scope = operation_scope()
         self._done: list[TransferredFile] = []
         self._skipped: list[SkippedFile] = []
         self._failed: dict[str, Exception] = {}
@@ -127,6 +129,7 @@ class Run:
         flow = Flow(self._work, self._limit, WINDOW, keep_errors=True, complete=False)
         try:
             for item in items:
+                self._scope.check()
                 if isinstance(item, Failure):
                     self._failed[item.uri] = item.error
                     continue
@@ -144,6 +147,7 @@ class Run:
     def _collect(self, flow: Flow) -> bool:
         """Takes some results; False at the end."""
         taken = flow.take(TAKE)
+        self._scope.check()
         for index, result in taken:
             self._result(index, self._work.finished(index), result)
         more = bool(taken)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -93,6 +93,32 @@ class CancelScope:
         if self._lowered.acquire(timeout=seconds):
             self._lowered.release()
         self.check()
+
+
+_thread = threading.local()
+
+
+def operation_scope() -> CancelScope:
+    """The scope of a new operation. If the thread runs an asynchronous call, the operation is cancelled with it.
+
+    Raises:
+        Cancelled: it was cancelled already.
+    """
+    scope = CancelScope()
+    outer: CancelScope | None = getattr(_thread, "scope", None)
+    if outer is not None:
+        outer.enter(scope)
+    return scope
+
+
+@contextlib.contextmanager
+def cancelled_with(scope: CancelScope) -> Iterator[None]:
+    """Operations that the thread begins in this block are cancelled with `scope`."""
+    _thread.scope = scope
+    try:
+        yield
+    finally:
+        _thread.scope = None
 
 
 @dataclass(slots=True)

@@ -27,7 +27,7 @@ from .checksums import ALGORITHMS, Algorithm
 from .credentials import CredentialSource
 from .endpoint_state import EndpointState, RetryQuota, refuses_checksum
 from .failures import Failed, Result, SignedWith
-from .requests import CancelScope, Request, Response
+from .requests import CancelScope, Request, Response, operation_scope
 from .series import Room
 from .shared_settings import SharedSettings
 from .signing import Signer
@@ -152,7 +152,7 @@ class Service:
             Cancelled: `cancel` was raised.
         """
         refuse_patches()
-        scope = cancel or CancelScope()
+        scope = cancel or operation_scope()
         call = Call(request, self.settings.policy)
         if before is not None:
             call.took_before(before)

@@ -23,7 +23,7 @@ from .._runtime.waiting import Changed
 from .._s3 import object_operations
 from .._s3.checksums import Algorithm, Checksum, load
 from .._s3.failures import Failed
-from .._s3.requests import Cancelled, CancelScope, Response
+from .._s3.requests import Cancelled, CancelScope, Response, operation_scope
 from .._s3.responses import Stored
 from .._s3.service import Service
 from ..config import KIB, DownloadSettings, MultipartUploadConfig
@@ -94,7 +94,7 @@ class Batch:
         self._next = 0
         self._error: BaseException | None = None
         self._stopped = False
-        self._scope = CancelScope()
+        self._scope = operation_scope()
         self._lock = threading.Lock()
         self._changed = Changed(self._lock)
         self._crew = workers.Crew(self._lock, self._changed)
@@ -521,7 +521,7 @@ def _checksum(algorithm: Algorithm | None, view: memoryview) -> Checksum | None:
 
 def put_whole(service: Service, location: Location, view: memoryview, config: MultipartUploadConfig) -> UploadInfo:
     """Stores an object that fits one part, in the caller's thread; an interrupt ends it immediately."""
-    scope = CancelScope()
+    scope = operation_scope()
     try:
         return Puts(service, [location], [view], config, _never_large).run_alone(0, None, scope)
     except BaseException:

@@ -22,7 +22,7 @@ from .._s3.checksums import Algorithm, Checksum
 from .._s3.copy_operations import Copied, Source
 from .._s3.endpoint_state import names_checksum
 from .._s3.get_response import full_object_checksum
-from .._s3.requests import CancelScope
+from .._s3.requests import CancelScope, operation_scope
 from .._s3.service import Service
 from .._values.limits import GIB, MAX_PARTS, MIB
 from ..config import MultipartUploadConfig
@@ -51,7 +51,7 @@ class Copying:
         outer: CancelScope | None = None,
     ) -> None:
         self._service = service
-        self._outer = outer or CancelScope()
+        self._outer = outer or operation_scope()
         self._source_location = source
         self._version_id = version_id
         self._destination = destination

@@ -18,7 +18,7 @@ from .._runtime.waiting import Changed
 from .._runtime.workers import Crew
 from .._s3 import retry
 from .._s3.delete_operations import Entry, delete_object, delete_objects
-from .._s3.requests import CancelScope
+from .._s3.requests import operation_scope
 from .._s3.service import Service
 from ..errors import ManyFailedError, S3dlioError, S3Error, ThrottledError, UnsupportedUriError
 
@@ -47,7 +47,7 @@ class Deletion:
         self._lock = threading.Lock()
         self._changed = Changed(self._lock)
         self._crew = Crew(self._lock, self._changed)
-        self._scope = CancelScope()
+        self._scope = operation_scope()
         self._running = 0
         self._limit = MOST_BATCHES
         self._one_by_one = False

@@ -31,7 +31,7 @@ from .._s3.get_response import (
     full_object_checksum,
     version_in,
 )
-from .._s3.requests import Cancelled, CancelScope, Response
+from .._s3.requests import Cancelled, CancelScope, Response, operation_scope
 from .._s3.service import Service
 from ..config import MIB, DownloadSettings
 from ..errors import (
@@ -81,7 +81,7 @@ class Download:
         self._pinned = version
         self._lent = destination
         self._before = before
-        self._outer = scope or CancelScope()
+        self._outer = scope or operation_scope()
         self._verifies = verify and start == 0 and length is None
         self._in_one = False
         self._lock = threading.Lock()

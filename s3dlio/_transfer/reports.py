@@ -95,7 +95,6 @@ class Reports:
             while (event := self._next()) is not None:
                 self._call(event)
         except BaseException as error:  # from the callback, or an interrupt if this is the caller's thread
-            log.warning("a progress callback ended its transfer with %s", type(error).__name__)
             try:
                 if not end(without_traceback(error)):
                     self._raised = error
@@ -103,6 +102,7 @@ class Reports:
                 with self._lock:
                     self._deliverer = None
                     self.drop()
+            log.warning("a progress callback ended its transfer with %s", type(error).__name__)
 
     def _next(self) -> ProgressEvent | None:
         """The next event; without one, this thread stops being the deliverer."""

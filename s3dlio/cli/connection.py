@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -43,26 +45,32 @@ def open_client(options: argparse.Namespace) -> s3dlio.Client:
     )
 
 
-def show_log(console: Console, verbosity: int) -> None:
+@contextlib.contextmanager
+def shown_log(console: Console, verbosity: int) -> Iterator[None]:
     """Sends what the library logs, and Python's warnings, to stderr: warnings always, requests with ``-v``."""
     import logging
     import warnings
 
     class Shows(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            console.note(f"s3dlio: {self.format(record)}")
-
-    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity, 2)]
-    logger = logging.getLogger("s3dlio")
-    for one in [one for one in logger.handlers if one.name == "command"]:
-        logger.removeHandler(one)
-    handler = Shows(level)
-    handler.name = "command"
-    logger.addHandler(handler)
-    if verbosity:
-        logger.setLevel(level)
+            try:
+                console.note(f"s3dlio: {self.format(record)}")
+            except Exception:
+                self.handleError(record)
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
         console.note(f"s3dlio: warning: {message}")
 
+    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity, 2)]
+    logger, handler = logging.getLogger("s3dlio"), Shows(level)
+    before, showwarning = logger.level, warnings.showwarning
+    logger.addHandler(handler)
     warnings.showwarning = show
+    if verbosity:
+        logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+        warnings.showwarning = showwarning

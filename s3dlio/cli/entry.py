@@ -54,7 +54,10 @@ def _run(arguments: Sequence[str], console: Console) -> Exit:
         return Exit.USAGE
     except SystemExit:  # help or the version were asked for
         return Exit.OK
-    return run(options, report_for(options, console))
+    from .connection import shown_log
+
+    with shown_log(console, 2 if options.debug else options.verbose):
+        return run(options, report_for(options, console))
 
 
 def report_for(options: argparse.Namespace, console: Console, line: int | None = None) -> Report:
@@ -74,9 +77,6 @@ def report_for(options: argparse.Namespace, console: Console, line: int | None =
 def run(options: argparse.Namespace, report: Report) -> Exit:
     """Runs one command; every error becomes a line and a count."""
     try:
-        from .connection import show_log
-
-        show_log(report.console, 2 if options.debug else options.verbose)
         function_of(options)(Invocation(options, report))
     except Exception as error:
         report.failed(error)
