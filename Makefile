@@ -27,7 +27,7 @@ test-pythons: $(STAMP)
 
 # More of the faults: fifty kills, longer state machines and stress.
 test-faults: $(STAMP)
-	S3DLIO_TEST_KILLS=50 S3DLIO_TESTS=full $(BIN)/python -m pytest -q --timeout 600 tests/faults tests/models tests/soak
+	S3DLIO_TEST_KILLS=50 S3DLIO_TESTS=full $(BIN)/python -m pytest -q --timeout 600 tests/faults tests/models tests/soak tests/command
 
 # Coverage-guided fuzzing of the response-head scanner and of the XML reader, FUZZ_SECONDS each.
 FUZZ_SECONDS ?= 30

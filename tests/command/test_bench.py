@@ -28,8 +28,8 @@ def test_a_store_is_measured_and_left_as_it_was(minio: Any) -> None:
     assert [one["Key"] for one in minio.boto3.list_objects_v2(Bucket=minio.bucket)["Contents"]] == ["p/kept"]
 
 
-def test_people_get_a_table_and_bars(here: Here, embedded: Any) -> None:
-    lines = here("bench", f"s3://{embedded.bucket}", *QUICK).lines
+def test_people_get_a_table_and_bars(here: Here, minio: Any) -> None:
+    lines = here("bench", f"s3://{minio.bucket}", *QUICK).lines
     assert lines[0].split() == ["rate", "objects/s", "CPU", "s/GiB", "objects", "seconds"]
     assert [line.split()[0] for line in lines[1:6]] == ["put", "get", "put", "get", "list"]
     assert sum("##" in line for line in lines) >= 2

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from shell import Ended, s3dlio
+from shell import Ended, only_full, s3dlio
 
 Here = Callable[..., Ended]
 KEYS = ["a b+c.txt", "d.bak", "d/e/f.npy", "d/x.npy", "d/y.txt"]
@@ -163,6 +163,7 @@ def test_a_range_past_the_end_is_refused(here: Here, shelf: Any) -> None:
         assert (ended.code, ended.out, "416" in ended.err or "InvalidRange" in ended.err) == (1, "", True)
 
 
+@only_full
 def test_a_large_object_is_written_in_bounded_memory(minio: Any) -> None:
     data = bytes(range(256)) * (300 << 12)  # 300 MiB
     minio.boto3.put_object(Bucket=minio.bucket, Key="large", Body=data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ from authority import Authority
 from behaviours import Clock, IgnoreRange, Status
 from peer import Peer, Rule, Turn
 from shell import Ended, s3dlio
+
+Here = Callable[..., Ended]
 
 KEY, SECRET, TOKEN = "AKIAEXAMPLEKEY7WXYZ", "secret-of-the-test", "token-of-the-test"
 
@@ -43,12 +45,14 @@ def test_a_good_store_passes_every_check(request: pytest.FixtureRequest, way: st
     assert "Contents" not in store.boto3.list_objects_v2(Bucket=store.bucket)
 
 
-def test_each_setting_has_its_source_and_no_secret_is_shown(peer: Peer, tmp_path: Path, monkeypatch: Any) -> None:
+def test_each_setting_has_its_source_and_no_secret_is_shown(
+    here: Here, peer: Peer, tmp_path: Path, monkeypatch: Any
+) -> None:
     config = tmp_path / "config"
     config.write_text("[profile lab]\nregion = eu-west-7\nmax_attempts = 4\ns3 =\n  addressing_style = path\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
     monkeypatch.setenv("AWS_PROFILE", "lab")
-    ended = s3dlio("doctor", "--json", "s3://b")
+    ended = here("doctor", "--json", "s3://b")
     found = {name: (one["value"], one.get("source")) for name, one in checks(ended).items()}
     assert found["profile"] == ("lab", "AWS_PROFILE")
     assert found["endpoint"] == (peer.endpoint_url, "AWS_ENDPOINT_URL_S3")
@@ -56,16 +60,17 @@ def test_each_setting_has_its_source_and_no_secret_is_shown(peer: Peer, tmp_path
     assert found["addressing"] == ("path", "profile lab (AWS_PROFILE)")
     assert found["attempts"] == ("4", "profile lab (AWS_PROFILE)")
     assert found["credentials"] == ("access key ...WXYZ, session token", "AWS_ACCESS_KEY_ID")
-    text = ended.out + s3dlio("doctor", "s3://b", "-vv").out + s3dlio("doctor", "s3://b", "-vv").err
+    verbose = here("doctor", "s3://b", "-vv")
+    text = ended.out + verbose.out + verbose.err
     assert not [secret for secret in (KEY, SECRET, TOKEN) if secret in text]
-    given = s3dlio("doctor", "--json", "s3://b", "--region", "r-1", "--max-attempts", "2", "--addressing-style", "path")
+    given = here("doctor", "--json", "s3://b", "--region", "r-1", "--max-attempts", "2", "--addressing-style", "path")
     sources = {name: one.get("source") for name, one in checks(given).items()}
     assert (sources["region"], sources["attempts"], sources["addressing"]) == ("argument",) * 3
 
 
-def test_no_endpoint_is_told_to_be_amazon(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_endpoint_is_told_to_be_amazon(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://user:word@127.0.0.1:9")  # nothing leaves this machine
-    ended = s3dlio("doctor", "--json", "--no-sign-request", "--max-attempts", "1")
+    ended = here("doctor", "--json", "--no-sign-request", "--max-attempts", "1")
     endpoint = checks(ended)["endpoint"]
     assert (endpoint["value"], endpoint["source"]) == ("https://s3.us-east-1.amazonaws.com:443", "default")
     assert "this is Amazon S3" in endpoint["advice"]
@@ -85,15 +90,15 @@ def test_no_endpoint_is_told_to_be_amazon(monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_what_is_wrong_is_found_with_what_to_do(
-    peer: Peer, behaviour: Rule, check: str, status: str, advice: str, code: int
+    here: Here, peer: Peer, behaviour: Rule, check: str, status: str, advice: str, code: int
 ) -> None:
     peer.play(behaviour)
-    ended = s3dlio("doctor", "--json", "s3://b/below/", "--max-attempts", "2")
+    ended = here("doctor", "--json", "s3://b/below/", "--max-attempts", "2")
     found = checks(ended)[check]
     assert (found["status"], ended.code) == (status, code)
     assert advice in found["advice"]
     assert not peer.store.versions("b", "below/") or check == "write"
-    line = next(one for one in s3dlio("doctor", "s3://b/below/", "--max-attempts", "2").lines if check in one)
+    line = next(one for one in here("doctor", "s3://b/below/", "--max-attempts", "2").lines if check in one)
     assert line.split()[0] == status
 
 
@@ -101,19 +106,19 @@ def ignores_conditions(turn: Turn) -> None:
     turn.send(turn.serve(without="if-none-match"))
 
 
-def test_a_store_that_ignores_if_none_match_is_exposed(peer: Peer) -> None:
+def test_a_store_that_ignores_if_none_match_is_exposed(here: Here, peer: Peer) -> None:
     peer.play(Rule("PutObject", do=ignores_conditions))
-    found = checks(s3dlio("doctor", "--json", "s3://b/p/"))["conditional writes"]
+    found = checks(here("doctor", "--json", "s3://b/p/"))["conditional writes"]
     assert (found["status"], "two writers both succeed" in found["advice"]) == ("warning", True)
 
 
-def test_a_store_that_confirms_no_checksum_is_told(peer: Peer) -> None:
+def test_a_store_that_confirms_no_checksum_is_told(here: Here, peer: Peer) -> None:
     peer.store.reports_checksums = False
-    assert checks(s3dlio("doctor", "--json", "s3://b/p/"))["checksums"]["status"] == "warning"
+    assert checks(here("doctor", "--json", "s3://b/p/"))["checksums"]["status"] == "warning"
 
 
-def test_a_port_without_a_store_is_told(peer: Peer) -> None:
-    ended = s3dlio("doctor", "--json", "--endpoint-url", "http://127.0.0.1:9", "--timeout", "5")
+def test_a_port_without_a_store_is_told(here: Here, peer: Peer) -> None:
+    ended = here("doctor", "--json", "--endpoint-url", "http://127.0.0.1:9", "--timeout", "5")
     found = checks(ended)
     assert (found["connects"]["status"], ended.code) == ("failed", 255)
     assert "that the store runs" in found["connects"]["advice"]
@@ -122,28 +127,28 @@ def test_a_port_without_a_store_is_told(peer: Peer) -> None:
 
 
 def test_tls_is_described_and_a_certificate_that_is_not_trusted_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = Authority.make(tmp_path)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     with Peer(tls=authority.context) as peer:
         arguments = ("doctor", "--json", "s3://b", "--endpoint-url", peer.endpoint_url)
-        good = checks(s3dlio(*arguments, "--ca-bundle", str(authority.bundle)))
+        good = checks(here(*arguments, "--ca-bundle", str(authority.bundle)))
         assert good["tls"]["value"].startswith("TLSv1.3")
         assert "certificate until" in good["tls"]["value"]
-        bad = checks(s3dlio(*arguments))["connects"]
+        bad = checks(here(*arguments))["connects"]
         assert "--ca-bundle" in bad["advice"]
-        unsafe = checks(s3dlio(*arguments, "--no-verify-ssl"))
+        unsafe = checks(here(*arguments, "--no-verify-ssl"))
         assert unsafe["certificates"]["status"] == "warning"
 
 
-def test_a_profile_that_is_not_there_is_told(peer: Peer) -> None:
-    ended = s3dlio("doctor", "--json", "--profile", "nobody")
+def test_a_profile_that_is_not_there_is_told(here: Here, peer: Peer) -> None:
+    ended = here("doctor", "--json", "--profile", "nobody")
     assert ended.code == 253
     assert [one["status"] for one in ended.objects if "nobody" in str(one.get("value"))]
 
 
-def test_one_object_is_no_place_to_try(peer: Peer) -> None:
-    ended = s3dlio("doctor", "s3://b/key")
+def test_one_object_is_no_place_to_try(here: Here, peer: Peer) -> None:
+    ended = here("doctor", "s3://b/key")
     assert (ended.code, "s3://b/key/ to try writing below it" in ended.err) == (252, True)

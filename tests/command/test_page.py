@@ -6,6 +6,7 @@ import sys
 
 import cli_page
 import pytest
+from shell import only_full
 
 from s3dlio.cli.arguments import COMMANDS
 
@@ -17,6 +18,7 @@ def test_the_help_on_the_page_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> 
     assert cli_page.PAGE.read_text(encoding="utf-8").endswith(cli_page.helps()), "run `make cli-page`"
 
 
+@only_full
 def test_the_session_on_the_page_is_what_happens(minio_server: str) -> None:
     text = cli_page.PAGE.read_text(encoding="utf-8").removeprefix(cli_page.HEAD)
     assert text[: text.index("## Help")] == cli_page.session(minio_server), "run `make cli-page`"

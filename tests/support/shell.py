@@ -16,7 +16,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+
 DEADLINE = 60.0
+# For tests that take seconds: `make test-faults` runs them.
+only_full = pytest.mark.skipif(os.environ.get("S3DLIO_TESTS") not in ("full", "nightly"), reason="takes seconds")
 
 
 def command() -> list[str]:
