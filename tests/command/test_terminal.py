@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import re
 import signal
 import subprocess
 import sys
+import termios
+from pathlib import Path
 from typing import Any
 
 import pytest
-from behaviours import Status
+from behaviours import Stall, Status
 from model import Reply
 from peer import Peer, Rule, Turn
-from shell import DEADLINE, in_terminal, s3dlio, start
+from shell import DEADLINE, in_terminal, read_all, s3dlio, start
 
 from s3dlio.cli.arguments import COMMANDS
 
@@ -178,6 +182,28 @@ def test_a_signal_ends_an_upload_and_leaves_nothing(peer: Peer, number: int, cod
     assert "Traceback" not in err.decode()
     assert {one.ended for one in peer.store.uploads.values()} == {"aborted"}
     assert not peer.store.versions("b", "k")
+
+
+def test_ctrl_c_that_is_typed_ends_an_upload_and_leaves_nothing(peer: Peer, tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(bytes(40 << 20))
+    peer.play(Rule("UploadPart", part=2, do=Stall()))
+    ours, theirs = pty.openpty()
+    terminal: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
+
+    def control() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    with start(
+        "cp", str(tmp_path / "data"), "s3://b/k", start_new_session=True, preexec_fn=control, **terminal
+    ) as process:
+        os.close(theirs)
+        peer.wait_for(lambda: bool(peer.requests("UploadPart", 2)))
+        os.write(ours, b"\x03")
+        shown = read_all(ours)
+    os.close(ours)
+    assert (process.returncode, ESCAPES.sub("", shown).split("\r")[-2]) == (130, "s3dlio: interrupted")
+    assert peer.store.orphans() == []
 
 
 # ------------------------------------------------------------------------------------------------- a store that refuses

@@ -95,3 +95,18 @@ def in_terminal(*arguments: str, answer: str = "", env: Mapping[str, str] | None
         process.kill()
         process.wait(DEADLINE)
         os.close(ours)
+
+
+def read_all(terminal: int) -> str:
+    """What is shown on a terminal until its other end is closed."""
+    shown, deadline = b"", time.monotonic() + DEADLINE
+    while time.monotonic() < deadline:
+        if select.select([terminal], [], [], 1.0)[0]:
+            try:
+                data = os.read(terminal, 65536)
+            except OSError:  # Linux says so where the other end is closed
+                break
+            shown += data
+            if not data:
+                break
+    return shown.decode("utf-8", "surrogateescape")

@@ -105,6 +105,12 @@ def test_imports_go_down_only(path: Path) -> None:
         assert LEVELS[name] <= LEVELS[here], f"{here} imports {name}"
 
 
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("cli/*.py")), ids=lambda path: path.name)
+def test_the_command_uses_nothing_below_the_face(path: Path) -> None:
+    if path.name != "__init__.py":
+        assert {LEVELS[name] for name in imports(path)} <= {LEVELS["cli.entry"], LEVELS["client"]}
+
+
 def test_no_floor_has_a_circle_of_imports() -> None:
     graph: dict[str, set[str]] = {}
     for path in MODULES:
