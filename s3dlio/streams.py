@@ -165,13 +165,25 @@ class ObjectReader(io.RawIOBase):
     def readinto(self, buffer: Any, /) -> int:
         """Fills the caller's memory as far as the object goes; returns the number of bytes."""
         view = flat_view(buffer, "buffer", writable=True)
-        with self._lock:
-            self._check()
+        with self._reading():
             done = 0
             wanted = max(0, min(len(view), self._size - self._position))
             while done < wanted:
                 done += self._read_some(view[done:wanted])
             return done
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """One thread's turn. A read that fails leaves the position where it was: repeated, it skips no bytes."""
+        self._check()  # another thread of the process that this one was forked from may hold the lock forever
+        with self._lock:
+            self._check()
+            before = self._position, self._expected, self._sequence
+            try:
+                yield
+            except BaseException:
+                self._position, self._expected, self._sequence = before
+                raise
 
     def readall(self) -> bytes:
         """All bytes from the position on."""
@@ -179,8 +191,7 @@ class ObjectReader(io.RawIOBase):
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Up to `size` bytes from the position on, fewer only at the end; all of them for -1 or None."""
-        with self._lock:
-            self._check()
+        with self._reading():
             left = max(0, self._size - self._position)
             count = left if size is None or size < 0 else min(size, left)
             inside = self._in_block(self._position)
@@ -193,8 +204,7 @@ class ObjectReader(io.RawIOBase):
 
     def peek(self, size: int = 0, /) -> bytes:
         """Some bytes from the position on, which stays where it is; none only at the end."""
-        with self._lock:
-            self._check()
+        with self._reading():
             if self._position >= self._size:
                 return b""
             if self._in_block(self._position) is None:
@@ -381,7 +391,7 @@ class ObjectWriter(io.RawIOBase):
             self._info = self.writer.close()
         except PreconditionFailedError as error:
             if self._mode == "xb":
-                raise _existing(self._uri) from error
+                raise _existing(self._uri, error.uncertain) from error
             raise
         finally:
             super().close()
@@ -496,8 +506,15 @@ def open(
     return ObjectWriter(MultipartUploadWriter.from_uri(uri, progress=progress, client=client, **options), uri, mode)
 
 
-def _existing(uri: str) -> ObjectExistsError:
-    return ObjectExistsError(f"{uri!r} exists; open it with 'wb' to replace it")
+def _existing(uri: str, uncertain: int = 0) -> ObjectExistsError:
+    if not uncertain:
+        return ObjectExistsError(f"{uri!r} exists; open it with 'wb' to replace it")
+    error = ObjectExistsError(
+        f"{uri!r} exists, and may be what this file wrote: {uncertain} earlier attempt(s) to store it ended without an "
+        "answer; compare it before you open it with 'wb' to replace it"
+    )
+    error.uncertain = uncertain
+    return error
 
 
 class ObjectChunks(Iterator[BytesView]):

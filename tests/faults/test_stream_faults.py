@@ -9,10 +9,10 @@ import threading
 import time
 
 import pytest
-from behaviours import CorruptResponse, IgnoreRange, ReplaceObject, ResetResponse, Serve, Stall, Status, WithoutHeader
+from behaviours import CorruptResponse, IgnoreRange, LostResponse, ReplaceObject, ResetResponse, Serve, Stall, Status, WithoutHeader
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from marks import over_both
+from marks import Connect, over_both
 from peer import Peer, Rule
 
 import s3dlio
@@ -90,6 +90,56 @@ def test_the_last_chunk_is_handed_out_after_the_check(peer: Peer, client: Client
         found.extend(chunks)
     assert sum(map(len, found)) < len(DATA)
     assert list(chunks) == []
+
+
+@pytest.mark.parametrize("length", [1000, 700 * KIB, 5 * MIB], ids=["block", "stream", "long"])
+@pytest.mark.parametrize("how", ["read", "readinto", "readall", "peek"])
+def test_a_read_that_failed_skips_nothing_when_it_is_repeated(
+    peer: Peer, connect: Connect, length: int, how: str
+) -> None:
+    with connect(peer, attempts=1).open(URI) as file:
+        assert file.read(700 * KIB) == DATA[: 700 * KIB]  # a stream runs ahead from here
+        if length == 1000:
+            file.seek(4 * MIB)
+        before = file.tell()
+        peer.play(Rule(GET, offset=4 * MIB, do=Status(500, "InternalError")), Rule(GET, do=Status(500, "InternalError")))
+        taken = {"read": length, "readinto": length, "readall": -1, "peek": 0}[how]
+
+        def take() -> bytes:
+            if how == "peek":
+                return file.peek()
+            if how == "readinto":
+                memory = bytearray(taken)
+                return bytes(memory[: file.readinto(memory)])
+            return file.readall() if how == "readall" else file.read(taken)
+
+        try:
+            found = take()  # what was fetched ahead needs no request
+        except s3dlio.S3Error:
+            assert file.tell() == before
+            peer.play(Rule(GET, do=Serve()))
+            found = take()
+        expected = DATA[before:] if taken < 0 else DATA[before : before + (taken or len(found))]
+        assert found
+        assert found == expected
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_an_exclusive_file_whose_answer_is_lost_says_that_the_object_may_be_its_own(
+    peer: Peer, client: Client, lost: bool
+) -> None:
+    uri = "s3://b/exclusive"
+    if lost:
+        peer.play(Rule("PutObject", attempt=1, do=LostResponse()))
+    file = client.open(uri, "xb")
+    file.write(b"ours")
+    if not lost:
+        peer.store.put("b", "exclusive", b"theirs")
+    with pytest.raises(s3dlio.ObjectExistsError) as caught:
+        file.close()
+    assert caught.value.uncertain == lost
+    assert ("may be what this file wrote" in str(caught.value)) == lost
+    assert [one.data for one in peer.store.versions("b", "exclusive")] == [b"ours" if lost else b"theirs"]
 
 
 def test_random_access_fetches_little(peer: Peer, client: Client) -> None:

@@ -214,7 +214,7 @@ def test_no_lock_is_left_out_of_the_test_above() -> None:
     }  # fmt: skip
     of_a_transfer = {
         "requests.py", "account.py", "download.py", "batch.py", "waiting.py", "ahead.py", "copying.py", "deletion.py",
-        "budget.py", "running.py",
+        "budget.py", "running.py", "streams.py",
     }  # fmt: skip
     of_the_command = {"batch.py", "console.py", "parallel.py", "progress.py", "report.py"}
     assert found == process_wide | of_a_transfer | of_the_command | {"forking.py"}  # its own belong to the fork
