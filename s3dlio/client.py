@@ -7,9 +7,10 @@ import builtins
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Literal, Self, Unpack, overload
+from typing import Any, Literal, Self, Unpack, overload
 
 from . import (
+    async_streams,
     buckets,
     copying,
     deletion,
@@ -26,6 +27,10 @@ from . import (
 from ._memory.bytes_view import BytesView
 from ._s3.service import Service
 from ._values.redaction import redacted
+from .async_listing import AsyncObjectIterator, AsyncVersionIterator
+from .async_streams import AsyncObjectChunks, AsyncObjectReader, AsyncObjectWriter, AsyncOpening
+from .async_writer import AsyncMultipartUploadWriter
+from .awaiting import twin, twin_of_iterator
 from .buckets import BucketInfo
 from .config import MIB, ClientSettings, MultipartUploadConfig, RetryPolicy, Timeouts
 from .listing import ObjectIterator
@@ -500,3 +505,80 @@ class Client:
     def abort_uploads(self, uri: str, *, older_than: timedelta | float) -> builtins.list[UploadSummary]:
         """Aborts old multipart uploads; see `s3dlio.abort_uploads`."""
         return uploads.abort_uploads(uri, older_than=older_than, client=self)
+
+    # The asynchronous twins. A client is bound to no event loop either.
+    get_async = twin(get)
+    get_range_async = twin(get_range)
+    get_into_async = twin(get_into)
+    get_iter_async = twin_of_iterator(get_iter, AsyncObjectChunks)
+    get_many_async = twin(get_many)
+    put_bytes_async = twin(put_bytes)
+    put_many_async = twin(put_many)
+    stat_async = twin(stat)
+    exists_async = twin(exists)
+    iter_objects_async = twin_of_iterator(iter_objects, AsyncObjectIterator)
+    list_async = twin(list)  # noqa: A003
+    copy_async = twin(copy)
+    delete_async = twin(delete)
+    presign_async = twin(presign)
+    upload_async = twin(upload)
+    download_async = twin(download)
+    sync_async = twin(sync)
+    list_versions_async = twin_of_iterator(list_versions, AsyncVersionIterator)
+    delete_all_versions_async = twin(delete_all_versions)
+    create_bucket_async = twin(create_bucket)
+    delete_bucket_async = twin(delete_bucket)
+    list_buckets_async = twin(list_buckets)
+    list_uploads_async = twin(list_uploads)
+    abort_uploads_async = twin(abort_uploads)
+
+    @checks_names(UploadOptions, MultipartUploadConfig)
+    def writer_async(
+        self, uri: str, *, progress: Progress | None = None, **options: Unpack[UploadOptions]
+    ) -> AsyncMultipartUploadWriter:
+        """Opens an `AsyncMultipartUploadWriter` of the object `uri`."""
+        return AsyncMultipartUploadWriter.from_uri(uri, progress=progress, client=self, **options)
+
+    @checks_names(UploadOptions, MultipartUploadConfig)
+    async def resume_async(
+        self, uri: str, upload_id: str, *, progress: Progress | None = None, **options: Unpack[UploadOptions]
+    ) -> AsyncMultipartUploadWriter:
+        """Continues an upload that another writer left on the store; see `AsyncMultipartUploadWriter.resume`."""
+        return await AsyncMultipartUploadWriter.resume(uri, upload_id, progress=progress, client=self, **options)
+
+    @overload
+    def open_async(
+        self,
+        uri: str,
+        mode: Literal["rb"] = "rb",
+        *,
+        version_id: str | None = None,
+        read_ahead: int = 64 * MIB,
+    ) -> AsyncOpening[AsyncObjectReader]: ...
+
+    @overload
+    def open_async(
+        self,
+        uri: str,
+        mode: Literal["wb", "xb"],
+        *,
+        progress: Progress | None = None,
+        **options: Unpack[UploadOptions],
+    ) -> AsyncOpening[AsyncObjectWriter]: ...
+
+    @checks_names(UploadOptions, MultipartUploadConfig)
+    def open_async(
+        self,
+        uri: str,
+        mode: Literal["rb", "wb", "xb"] = "rb",
+        *,
+        version_id: str | None = None,
+        read_ahead: int = 64 * MIB,
+        progress: Progress | None = None,
+        **options: Unpack[UploadOptions],
+    ) -> AsyncOpening[Any]:
+        """The asynchronous twin of `open`; see `s3dlio.open_async`."""
+        opened: AsyncOpening[Any] = async_streams.open_async(  # type: ignore[call-overload]
+            uri, mode, version_id=version_id, read_ahead=read_ahead, progress=progress, client=self, **options
+        )
+        return opened

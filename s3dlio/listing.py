@@ -167,6 +167,10 @@ class ObjectIterator(Iterator[ObjectInfo]):
             np.frombuffer(modified, np.int64).view("datetime64[ms]"),
         )
 
+    def _cancel(self) -> None:
+        """Ends what a thread waits for here."""
+        self._pages.cancel()
+
     def close(self) -> None:
         """Ends the listing, and the request for its next page; there are no more objects."""
         self._objects = iter(())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -17,6 +17,7 @@ from ._s3.default import ClientLike, service_of
 from ._transfer.batch import Gets
 from ._transfer.flow import Flow
 from ._values.checks import check_boolean, check_integer
+from .awaiting import AsyncBatches
 from .config import DownloadSettings
 from .errors import ConfigurationError, OptionTypeError
 from .listing import iter_objects
@@ -187,6 +188,11 @@ class PyBytesAsyncDataLoader:
         for item in self.items():
             yield item.data
 
+    def __aiter__(self) -> AsyncIterator[BytesView]:
+        """The same for asynchronous code: those that have arrived come without waiting."""
+        items = self.items()
+        return AsyncBatches(items._next_views, items._cancel)
+
 
 class PyObjectItems(Iterator[PyObjectItem]):
     """The objects of one iteration of a `PyBytesAsyncDataLoader`; it makes them.
@@ -232,6 +238,15 @@ class PyObjectItems(Iterator[PyObjectItem]):
                 break
             batch += [PyObjectItem(self._uris[index], view) for index, view in taken]
         return batch
+
+    def _next_views(self) -> list[BytesView] | None:
+        """What has arrived, at least one object; None at the end."""
+        taken = self._flow.take(_MOST_AHEAD)
+        return [view for _, view in taken] or None
+
+    def _cancel(self) -> None:
+        """Ends what a thread waits for here."""
+        self._flow.cancel()
 
     def close(self) -> None:
         """Ends the loading; there are no more objects."""

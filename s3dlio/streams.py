@@ -287,6 +287,12 @@ class ObjectReader(io.RawIOBase):
         self._block, self._block_at = chunk, self._stream_at
         self._stream_at += len(chunk)
 
+    def _cancel(self) -> None:
+        """Ends what a thread waits for here."""
+        stream = self._stream
+        if stream is not None:
+            stream.cancel()
+
     def _close_stream(self) -> None:
         stream, self._stream = self._stream, None
         if stream is not None:
@@ -550,6 +556,10 @@ class ObjectChunks(Iterator[BytesView]):
             self._ended = True
             raise StopIteration
         return chunk
+
+    def _cancel(self) -> None:
+        """Ends what a thread waits for here."""
+        self._stream.cancel()
 
     def close(self) -> None:
         """Ends all requests: there are no more chunks."""

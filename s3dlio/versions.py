@@ -81,6 +81,10 @@ class VersionIterator(Iterator[VersionInfo]):
         for page in self._pages:
             yield self._batch(page)
 
+    def _cancel(self) -> None:
+        """Ends what a thread waits for here."""
+        self._pages.cancel()
+
     def close(self) -> None:
         """Ends the listing, and the request for its next page; there are no more versions."""
         self._versions = iter(())

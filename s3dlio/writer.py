@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import ParamSpec, Self, TypeVar, Unpack
+from typing import Any, ParamSpec, Self, TypeVar, Unpack
 
 from ._memory.pool import flat_view
 from ._net.addresses import Location, check_location, parse_uri
@@ -328,6 +328,10 @@ class MultipartUploadWriter:
             return taken
         view = flat_view(data)
         return self._serve(self._write, view, copy and type(data) is not bytes)
+
+    def _put(self, data: Any) -> int:
+        """What `write` does first: copies a small buffer that has room, and never waits; else returns -1."""
+        return self._intake.open_buffer.put(data)
 
     def _write(self, view: memoryview, copy: bool) -> int:
         self._refuse_reservation("write")

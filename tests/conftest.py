@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import uvloop
 from servers import KEYS, REGION, ROOT, SKIPPED, free_port, minio_binary, wait_for_port
 
 
@@ -223,6 +224,7 @@ def nothing_is_left() -> Iterator[None]:
     if not os.path.isdir("/proc/self/fd"):
         yield
         return
+    uvloop.new_event_loop().close()  # what its library keeps for the process is no leak of ours
     before = _descriptors()
     yield
     from s3dlio._memory import pool

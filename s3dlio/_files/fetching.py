@@ -28,7 +28,7 @@ from ..config import DownloadSettings
 from ..errors import ChecksumMismatchError
 from ..progress import ProgressEvent
 from . import times
-from .names import TEMPORARY, Claimed, Target, temporary_name
+from .names import TEMPORARY, Claimed, Target, is_a_folder, temporary_name
 from .sending import IsThere, Same
 
 
@@ -180,7 +180,7 @@ class Fetches(Gets):
             self._claimed.claim(fetch.uri, fetch.parts)
         with self._target.folder(fetch.uri, fetch.parts) as folder:
             self._target.check_file(folder, fetch.uri, fetch.parts)
-            file = _NewFile(folder, fetch, self._how, resume)
+            file = _NewFile(folder, fetch, self.path_of(fetch), self._how, resume)
             try:
                 yield file
             except ChecksumMismatchError:
@@ -200,8 +200,9 @@ class _NewFile:
 
     spoiled = False
 
-    def __init__(self, folder: int, fetch: Fetch, how: Settings, resume: bool) -> None:
+    def __init__(self, folder: int, fetch: Fetch, path: str, how: Settings, resume: bool) -> None:
         self._folder = folder
+        self._uri, self._path = fetch.uri, path
         self._name = fetch.parts[-1]
         self._how = how
         self._published = False
@@ -209,7 +210,7 @@ class _NewFile:
         self._side_file = -1
         self.journal: Journal | None = None
         if resume:
-            self._claim(fetch.uri)
+            self._claim()
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | (0 if self.journal else os.O_EXCL)
         try:
             self.descriptor = os.open(self._temporary, flags, 0o666, dir_fd=folder)
@@ -218,9 +219,9 @@ class _NewFile:
                 os.close(self._side_file)
             raise
 
-    def _claim(self, uri: str) -> None:
+    def _claim(self) -> None:
         """Takes the names that a later run will find again, unless another process has them."""
-        name = TEMPORARY + hashlib.sha256(f"{uri}\0{self._name}".encode()).hexdigest()[:24]
+        name = TEMPORARY + hashlib.sha256(f"{self._uri}\0{self._name}".encode()).hexdigest()[:24]
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(name + ".ranges", flags, 0o666, dir_fd=self._folder)
         try:
@@ -229,7 +230,7 @@ class _NewFile:
             os.close(descriptor)
             return
         self._temporary, self._side, self._side_file = name, name + ".ranges", descriptor
-        self.journal = Journal(descriptor, uri)
+        self.journal = Journal(descriptor, self._uri)
 
     def publish(self, headers: Mapping[str, str]) -> None:
         """Gives the file its name."""
@@ -237,7 +238,10 @@ class _NewFile:
             times.set_modified(self.descriptor, modified)
         if self._how.fsync:
             os.fsync(self.descriptor)
-        os.rename(self._temporary, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        try:
+            os.rename(self._temporary, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        except IsADirectoryError as error:  # made for another object since this one was begun
+            raise is_a_folder(self._uri, self._path) from error
         self._published = True
         if self._how.fsync:
             os.fsync(self._folder)

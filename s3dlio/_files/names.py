@@ -113,7 +113,12 @@ class Target:
         except FileNotFoundError:
             return
         if stat.S_ISDIR(status.st_mode):
-            raise UnsafePathError(f"{uri!r} is not stored: {self.path_of(parts)!r} is a folder")
+            raise is_a_folder(uri, self.path_of(parts))
+
+
+def is_a_folder(uri: str, path: str) -> UnsafePathError:
+    """The error of a file whose name a folder has."""
+    return UnsafePathError(f"{uri!r} is not stored: {path!r} is a folder")
 
 
 def temporary_name() -> str:

@@ -83,6 +83,10 @@ class Ahead(Iterator[T]):
         self._crew.start(read)
         return item
 
+    def cancel(self) -> None:
+        """Ends what the reading waits for, from any thread; the thread that waits raises."""
+        self._cancel()
+
     def close(self) -> None:
         """Ends the reading: there are no more items. Returns when no worker runs the iterator any more."""
         if self._ended or self._pid != os.getpid():

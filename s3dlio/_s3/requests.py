@@ -112,13 +112,14 @@ def operation_scope() -> CancelScope:
 
 
 @contextlib.contextmanager
-def cancelled_with(scope: CancelScope) -> Iterator[None]:
-    """Operations that the thread begins in this block are cancelled with `scope`."""
+def cancelled_with(scope: CancelScope | None) -> Iterator[None]:
+    """Operations that the thread begins in this block are cancelled with `scope`; None for those that clean up."""
+    before: CancelScope | None = getattr(_thread, "scope", None)
     _thread.scope = scope
     try:
         yield
     finally:
-        _thread.scope = None
+        _thread.scope = before
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from typing import Any
 from .._net.addresses import Location, format_uri
 from .._runtime.waiting import Changed
 from .._s3 import listings, multipart_operations
+from .._s3.requests import cancelled_with
 from .._s3.service import Service
 from ..errors import NotFoundError, S3Error
 
@@ -59,10 +60,11 @@ class Aborting:
         try:
             self._changed.wait_for(decided)
             if chosen is not None:
-                multipart_operations.abort_upload(self._service, self._location, chosen)
-                self._done = True
-                if cancelled():
-                    self._abort_late_parts(chosen)
+                with cancelled_with(None):  # what was cancelled is cleaned up all the same
+                    multipart_operations.abort_upload(self._service, self._location, chosen)
+                    self._done = True
+                    if cancelled():
+                        self._abort_late_parts(chosen)
         finally:
             if chosen is not None:
                 with self._lock:

@@ -103,9 +103,13 @@ class _Running(Batch):
             raise self._take_error()
         return taken
 
+    def cancel(self) -> None:
+        """Ends all requests, from any thread; a thread that waits for a result raises."""
+        self._stop(Cancelled("the loader was closed"))
+
     def stop(self) -> None:
         """Ends all requests, and returns when no worker runs any more."""
-        self._stop(Cancelled("the loader was closed"))
+        self.cancel()
         self._changed.wait_for(lambda: self._over)
         self._ready.clear()
         self._error = None  # it would make a reference cycle with its frames
@@ -180,6 +184,10 @@ class Flow:
             if not self._keep_errors:
                 raise
             return [(index, without_traceback(error))]
+
+    def cancel(self) -> None:
+        """Ends what a thread waits for here."""
+        self._running.cancel()
 
     def close(self) -> None:
         """Ends all requests: there are no more results. Returns when no worker runs any more."""

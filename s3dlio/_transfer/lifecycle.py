@@ -16,7 +16,7 @@ import warnings
 from .._net.addresses import Location, format_uri
 from .._runtime import workers
 from .._runtime.kept_errors import KeptError
-from .._s3.requests import CancelScope
+from .._s3.requests import Cancelled, CancelScope
 from .._s3.service import Service
 from ..config import MultipartUploadConfig
 from ..errors import ForkedError, S3dlioError, WriterClosedError
@@ -132,9 +132,9 @@ class Lifecycle(Account):
             self._change_state(State.FAILED, KeptError(error, f"the upload of {self.uri}", raised=not by_callback))
             idle = not self._workers
         self._scope.cancel()
-        if idle and isinstance(error, Exception):
+        if idle and isinstance(error, Exception) and not isinstance(error, Cancelled):
             self._abort_quietly()
-        elif idle:  # an interrupt does not wait for the store
+        elif idle:  # neither an interrupt nor a cancellation waits for the store
             workers.start_or_reap(self._abort_quietly, self)
         return True
 

@@ -112,12 +112,16 @@ class Stream(Download):
         if self._expected is None or not self._expected.algorithm.hashed:
             super()._check()
 
+    def cancel(self) -> None:
+        """Ends all requests, from any thread; a thread that waits for a chunk raises."""
+        self._outer.cancel()
+
     def close(self) -> None:
         """Ends all requests; returns when none is left."""
         if self._closed or self._pid != os.getpid():
             return
         self._closed = True
-        self._outer.cancel()
+        self.cancel()
         self._crew_changed.wait_for(lambda: self._over)
         self._chunks.clear()
         self._failure = None  # it would make a reference cycle with its frames

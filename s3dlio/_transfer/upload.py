@@ -17,7 +17,7 @@ from .._runtime import workers
 from .._s3 import multipart_operations, object_operations
 from .._s3.checksums import Algorithm, Checksum, load
 from .._s3.endpoint_state import refuses_checksum
-from .._s3.requests import Cancelled
+from .._s3.requests import Cancelled, cancelled_with
 from .._s3.responses import Stored
 from .._s3.service import Service
 from .._s3.xml import ListedPart
@@ -254,7 +254,8 @@ class Upload(Lifecycle):
 
     def _abort_superseded(self, upload_id: str) -> None:
         try:
-            multipart_operations.abort_upload(self.service, self.location, upload_id)
+            with cancelled_with(None):
+                multipart_operations.abort_upload(self.service, self.location, upload_id)
         except S3dlioError as error:
             log.warning("the upload %s of %s could not be aborted: %s", upload_id, self.uri, error)
 

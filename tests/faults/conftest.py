@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import os
 import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 from authority import Authority
-from marks import ATTEMPTS, Connect
+from marks import ATTEMPTS, Connect, open_sockets
 from peer import Peer
 
 import s3dlio
@@ -35,15 +33,6 @@ def peer(request: pytest.FixtureRequest, authority: Authority) -> Iterator[Peer]
         assert time.monotonic() < deadline, "sockets were left open"
         gc.collect()  # the traceback of an expected error may hold the client that it came through
         threading.Event().wait(0.01)
-
-
-def open_sockets() -> int:
-    """How many sockets this process has."""
-    count = 0
-    for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):  # closed meanwhile
-            count += os.readlink(f"/proc/self/fd/{name}").startswith("socket:")
-    return count
 
 
 @pytest.fixture

@@ -67,6 +67,23 @@ def test_every_request_failing_once_leaves_every_file_exact(
     assert peer.store.orphans() == []
 
 
+@pytest.mark.parametrize("size", [10, 12 * MIB], ids=["small", "large"])
+def test_a_folder_that_takes_the_file_s_name_meanwhile_is_told(
+    peer: Peer, client: Client, tmp_path: Path, size: int
+) -> None:
+    peer.store.put("b", "t/name", bytes(size))
+
+    def make_folder(turn: Turn) -> None:
+        (tmp_path / "name").mkdir(exist_ok=True)
+        turn.send(turn.serve())
+
+    (tmp_path / "first").write_bytes(b"")
+    peer.play(Rule(GET, key="t/name", do=make_folder))
+    with pytest.raises(s3dlio.UnsafePathError, match=r"'s3://b/t/name' is not stored: '.*/name' is a folder"):
+        client.download("s3://b/t/", tmp_path, **RANGES)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["first", "name"]
+
+
 def test_a_refused_file_is_told_and_all_others_are_stored(peer: Peer, client: Client, folder: Path) -> None:
     peer.play(
         Rule(PUT, key="t/030", do=Status(403, "AccessDenied")), Rule(PART, part=2, do=Status(403, "AccessDenied"))

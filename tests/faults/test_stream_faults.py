@@ -9,7 +9,17 @@ import threading
 import time
 
 import pytest
-from behaviours import CorruptResponse, IgnoreRange, LostResponse, ReplaceObject, ResetResponse, Serve, Stall, Status, WithoutHeader
+from behaviours import (
+    CorruptResponse,
+    IgnoreRange,
+    LostResponse,
+    ReplaceObject,
+    ResetResponse,
+    Serve,
+    Stall,
+    Status,
+    WithoutHeader,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from marks import Connect, over_both

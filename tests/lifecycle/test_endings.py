@@ -223,7 +223,7 @@ def test_an_interrupted_writer_can_be_aborted_or_gone_on_with(peer: Peer) -> Non
 w = client.writer("s3://b/k", part_size=5 * MIB)
 w.write(b"a" * (6 * MIB))
 try:
-    print("flushing", flush=True)  # here an interrupt finds the same writer as within the flush
+    print("flushing", flush=True)
     w.flush()
 except KeyboardInterrupt:
     print("interrupted", flush=True)
@@ -234,6 +234,9 @@ print(w.close().total_bytes)
         assert stall.reached.wait(30)
         assert process.stdout is not None
         assert process.stdout.readline() == "flushing\n"
+        while sum(method == "PUT" for method, *_ in list(peer.requests)) < 2:
+            time.sleep(0.01)
+        time.sleep(0.1)  # both parts are sent; now it waits
         process.send_signal(signal.SIGINT)
         assert process.stdout.readline() == "interrupted\n"
         stall.let_go()

@@ -32,6 +32,10 @@ GROUPS = {
     "Versions": ["list_versions", "delete_all_versions", "VersionInfo", "VersionIterator"],
     "Buckets": ["create_bucket", "delete_bucket", "list_buckets", "BucketInfo"],
     "Streams": ["open", "ObjectReader", "ObjectWriter", "get_iter", "ObjectChunks"],
+    "Asynchronous": [
+        "AsyncMultipartUploadWriter", "open_async", "AsyncOpening", "AsyncObjectReader", "AsyncObjectWriter",
+        "AsyncObjectChunks", "AsyncObjectIterator", "AsyncVersionIterator", "AsyncBatches",
+    ],
     "Data sets": ["PyDataset", "PyBytesAsyncDataLoader", "PyObjectItems", "PyObjectItem"],
     "The original's further names": [
         "init_logging", "configure_s3", "configure_tokio_threads", "list_keys", "list_full_uris", "mkdir",
@@ -48,6 +52,8 @@ GROUPS = {
         "ManyFailedError", "ForkedError",
     ],
 }  # fmt: skip
+# Described by their functions; the page tells their names only.
+TWINS = sorted(name for name in s3dlio.__all__ if hasattr(getattr(s3dlio, name), "twin_of"))
 TYPES = ("Buffer", "Path", "Checksum", "AddressingStyle", "Credentials", "OnError")
 HEAD = """# API
 
@@ -68,8 +74,18 @@ def page() -> str:
     parts = [HEAD + "\n".join(_types())]
     for title, names in GROUPS.items():
         parts.append(f"## {title}")
+        if title == "Asynchronous":
+            parts.append(_twins())
         parts += [_entry(name) for name in names]
     return "\n\n".join(parts) + "\n"
+
+
+def _twins() -> str:
+    text = (
+        "These are the functions without `_async`, to be awaited, or where the function returns an iterator, to be "
+        "iterated over by `async for`: the parameters, the results and the errors are the same. `Client` has them too: "
+    )
+    return textwrap.fill(text + ", ".join(f"`{name}`" for name in TWINS) + ".", 120, break_on_hyphens=False)
 
 
 def documented(name: str) -> Iterator[tuple[str, Any]]:
@@ -100,7 +116,7 @@ def _types() -> Iterator[str]:
 
 def _entry(name: str) -> str:
     parts: list[str] = []
-    told = {f"Client.{one}" for one in s3dlio.__all__} | {"Client.service"}
+    told = {f"Client.{one}" for one in s3dlio.__all__} | {"Client.service"}  # and the twins among them
     own = [pair for pair in documented(name) if pair[0] not in told]
     properties = [pair for pair in own if isinstance(pair[1], property)]
     for heading, one in [pair for pair in own if pair not in properties] + properties[:1]:
@@ -121,7 +137,8 @@ def _signature(heading: str, one: Any) -> str:
     if isinstance(one, property):
         return f"{heading.rpartition('.')[2]}: {_function(one.fget).returns}"
     if inspect.isfunction(one):
-        return _call(heading, _function(one))
+        prefix = "async " if inspect.iscoroutinefunction(inspect.unwrap(one)) else ""
+        return prefix + _call(heading, _function(one))
     body = _classes()[heading]
     bases = [ast.unparse(base) for base in body.bases if ast.unparse(base) not in ("Mapping[str, Any]", "Protocol")]
     for node in body.body:
@@ -158,7 +175,7 @@ def _default(owner: Any, field: ast.AnnAssign) -> str:
 class _Shown:
     """The parameters of a function and its result, as its source has them."""
 
-    def __init__(self, node: ast.FunctionDef) -> None:
+    def __init__(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         node.args.args = [one for one in node.args.args if one.arg not in ("self", "cls")]
         self.parameters = _listed(ast.unparse(node.args).replace("ClientLike", "Client").replace("'", '"'))
         self.returns = "None" if node.returns is None else ast.unparse(node.returns)
@@ -166,7 +183,7 @@ class _Shown:
 
 def _function(one: Any) -> _Shown:
     node = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(one)))).body[0]
-    assert isinstance(node, ast.FunctionDef)
+    assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     return _Shown(node)
 
 

@@ -95,3 +95,23 @@ def credentials() -> list[s3dlio.Client]:
         s3dlio.Client(credentials=("key", "secret"), timeouts=s3dlio.Timeouts(idle=30)),
         s3dlio.Client(credentials=("key", "secret", "token"), addressing_style="virtual"),
     ]
+
+
+async def asynchronous(client: s3dlio.Client) -> list[bytes]:
+    view: s3dlio.BytesView = await s3dlio.get_async("s3://bucket/key", verify=True, client=client)
+    pairs: list[tuple[str, s3dlio.BytesView]] = await client.get_many_async(["s3://bucket/a"], max_in_flight=8)
+    kept: list[tuple[str, s3dlio.BytesView | Exception]] = await s3dlio.get_many_async(["s3://b/a"], on_error="return")
+    info: s3dlio.UploadInfo = await client.put_bytes_async("s3://bucket/key", b"x", content_type="a/b")
+    sizes: list[int] = [found.size or 0 async for found in client.iter_objects_async("s3://bucket/")]
+    pages: list[s3dlio.ObjectPage] = [page async for page in s3dlio.iter_objects_async("s3://bucket/").pages()]
+    async with client.writer_async("s3://bucket/key", part_size=32 << 20) as writer:
+        memory: memoryview = await writer.reserve(100)
+        await writer.commit(len(memory))
+        count: int = await writer.write(np.zeros(3), copy=False)
+    async with client.open_async("s3://bucket/key") as file:
+        content: bytes = await file.read(10)
+    async with s3dlio.open_async("s3://bucket/key", "wb") as written:
+        await written.write(content)
+    chunks = [bytes(chunk) async for chunk in client.get_iter_async("s3://bucket/key")]
+    print(view, pairs, kept, info.etag, sizes, pages, count, written.info.total_bytes)
+    return chunks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import inspect
 import re
@@ -17,7 +18,9 @@ from s3dlio.config import CHECKSUM_ALGORITHMS, ClientSettings, DownloadSettings
 from s3dlio.options import AddressingStyle, Checksum
 
 URI = "s3://bucket/key"
-FUNCTIONS = {name: one for name in s3dlio.__all__ if inspect.isfunction(one := getattr(s3dlio, name))}
+ALL_FUNCTIONS = {name: one for name in s3dlio.__all__ if inspect.isfunction(one := getattr(s3dlio, name))}
+FUNCTIONS = {name: one for name, one in ALL_FUNCTIONS.items() if not name.endswith("_async")}
+TWINS = {name: one for name, one in ALL_FUNCTIONS.items() if name.endswith("_async")}
 # Names of the original library: they act on the process, or its scripts call them as functions only.
 ORIGINAL = {
     "configure_s3", "configure_tokio_threads", "get_many_stats", "init_logging", "list_full_uris", "list_keys", "mkdir",
@@ -27,6 +30,9 @@ ORIGINAL = {
 MADE = {"writer": MultipartUploadWriter.from_uri, "resume": MultipartUploadWriter.resume, "sink": MultipartUploadSink}
 METHODS = {name: one for name, one in vars(Client).items() if inspect.isfunction(one) and not name.startswith("_")}
 METHODS.pop("close")
+TWIN_METHODS = {name: METHODS.pop(name) for name in list(METHODS) if name.endswith("_async")}
+# Of functions that make no request.
+WITHOUT_TWIN = {"configure_s3", "configure_tokio_threads", "init_logging", "mp_get"}
 CLIENT = Client(endpoint_url="http://127.0.0.1:9", credentials=("a", "b"), region="us-east-1")
 
 
@@ -93,6 +99,33 @@ def test_a_method_of_a_client_has_the_signature_of_its_function(name: str) -> No
     assert METHODS[name].__doc__
 
 
+def test_every_function_that_makes_requests_has_a_twin() -> None:
+    assert TWINS.keys() == {f"{name}_async" for name in FUNCTIONS.keys() - WITHOUT_TWIN}
+    assert TWIN_METHODS.keys() == {f"{name}_async" for name in METHODS.keys() - {"sink"}}
+
+
+@pytest.mark.parametrize("name", TWINS | TWIN_METHODS)
+def test_a_twin_has_the_signature_of_its_function(name: str) -> None:
+    blocking = name.removesuffix("_async")
+    if name in TWINS:
+        assert inspect.signature(TWINS[name]).parameters == inspect.signature(FUNCTIONS[blocking]).parameters
+        assert TWINS[name].__name__ == name
+    if name in TWIN_METHODS:
+        assert inspect.signature(TWIN_METHODS[name]).parameters == inspect.signature(METHODS[blocking]).parameters
+        assert TWIN_METHODS[name].__doc__
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_twin_tells_which_option_was_meant(name: str) -> None:
+    call, arguments, option, meant = CALLS[name.removesuffix("_async")]
+
+    async def begin() -> None:
+        await TWINS[name](*arguments, **{option: 1})
+
+    with pytest.raises(TypeError, match=rf"{call.__name__}.*\(\) has no option '{option}'; did you mean '{meant}'\?"):
+        asyncio.run(begin())
+
+
 CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...], str, str]] = {
     "get": (s3dlio.get, (URI,), "chunksize", "chunk_size"),
     "get_range": (s3dlio.get_range, (URI, 0), "lenght", "length"),
@@ -131,6 +164,8 @@ CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...], str, str]] = {
     "MultipartUploadWriter": (MultipartUploadWriter, ("b", "k"), "meta_data", "metadata"),
     "from_uri": (MultipartUploadWriter.from_uri, (URI,), "tag", "tags"),
     "resume": (MultipartUploadWriter.resume, (URI, "id"), "partsize", "part_size"),
+    "AsyncMultipartUploadWriter": (s3dlio.AsyncMultipartUploadWriter, ("b", "k"), "meta_data", "metadata"),
+    "AsyncMultipartUploadWriter.from_uri": (s3dlio.AsyncMultipartUploadWriter.from_uri, (URI,), "tag", "tags"),
     "MultipartUploadSink": (MultipartUploadSink, ("b", "k"), "configuration", "config"),
     "MultipartUploadConfig": (MultipartUploadConfig, (), "check_sum", "checksum"),
     "Timeouts": (Timeouts, (), "first_bite", "first_byte"),
