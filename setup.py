@@ -53,6 +53,7 @@ extensions = [
         "_net.exchange",
         "_net.exchange_steps",
         "_net.exchange_loop",
+        "_net.operation_lines",
         "_transfer.open_buffer",
     )
 ]

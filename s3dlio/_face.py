@@ -50,6 +50,7 @@ from .config import MultipartUploadConfig as MultipartUploadConfig
 from .config import RetryPolicy as RetryPolicy
 from .config import Timeouts as Timeouts
 from .copying import copy as copy
+from .counting import stats as stats
 from .deletion import delete as delete
 from .errors import AccessDeniedError as AccessDeniedError
 from .errors import ChecksumMismatchError as ChecksumMismatchError
@@ -106,7 +107,9 @@ from .reader import get as get
 from .reader import get_into as get_into
 from .reader import get_many as get_many
 from .reader import get_range as get_range
+from .results import ClientStats as ClientStats
 from .results import ObjectInfo as ObjectInfo
+from .results import OperationStats as OperationStats
 from .results import SkippedFile as SkippedFile
 from .results import SyncAction as SyncAction
 from .results import SyncResult as SyncResult

@@ -13,6 +13,7 @@ from . import (
     async_streams,
     buckets,
     copying,
+    counting,
     deletion,
     files,
     listing,
@@ -47,7 +48,7 @@ from .options import (
 )
 from .presigning import Method, PresignedUrl
 from .progress import Progress
-from .results import ObjectInfo, SyncResult, TransferResult, UploadInfo, UploadSummary
+from .results import ClientStats, ObjectInfo, SyncResult, TransferResult, UploadInfo, UploadSummary
 from .sink import MultipartUploadSink
 from .streams import ObjectChunks, ObjectReader, ObjectWriter
 from .versions import VersionIterator
@@ -490,6 +491,11 @@ class Client:
     def delete_bucket(self, name_or_uri: str) -> None:
         """Deletes an empty bucket; see `s3dlio.delete_bucket`."""
         buckets.delete_bucket(name_or_uri, client=self)
+
+    @checks_names()
+    def stats(self) -> ClientStats:
+        """What this client has done so far, and what it holds; see `s3dlio.stats`."""
+        return counting.stats(client=self)
 
     @checks_names()
     def list_buckets(self) -> builtins.list[BucketInfo]:

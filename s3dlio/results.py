@@ -108,6 +108,85 @@ class ObjectInfo:
         return getattr(self, name)
 
 
+@dataclass(frozen=True, slots=True)
+class OperationStats:
+    """What a client's requests of one S3 operation come to.
+
+    Attributes:
+        requests: requests whose outcome is known, the failed ones included.
+        retries: attempts beyond the first one of each.
+        failures: requests that ended by an error, or were cancelled.
+        bytes_sent: bytes of the bodies of requests that succeeded.
+        bytes_received: bytes of the bodies of their responses.
+        seconds: from the first attempt of each to its end, added up.
+
+    Example:
+        >>> info = s3dlio.put_bytes("s3://my-bucket/counted", b"content")
+        >>> s3dlio.stats().operations["PutObject"].bytes_sent >= 7
+        True
+    """
+
+    requests: int
+    retries: int
+    failures: int
+    bytes_sent: int
+    bytes_received: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClientStats:
+    """What a client has done so far, and what it holds.
+
+    Attributes:
+        operations: an `OperationStats` for each S3 operation by its name.
+        connections_opened: connections that were established.
+        connections_in_use: connections with a request in progress.
+        connections_idle: open connections that wait for the next request.
+        pool_in_use_bytes: payload memory of the process that something uses: results, and transfers in progress.
+        pool_idle_bytes: payload memory of the process that is kept warm.
+
+    Example:
+        >>> with s3dlio.Client() as client:
+        ...     info = client.put_bytes("s3://my-bucket/counted", b"content")
+        ...     stats = client.stats()
+        >>> stats.requests, stats.bytes_sent, stats.retries, stats.connections_opened
+        (1, 7, 0, 1)
+    """
+
+    operations: Mapping[str, OperationStats]
+    connections_opened: int
+    connections_in_use: int
+    connections_idle: int
+    pool_in_use_bytes: int
+    pool_idle_bytes: int
+
+    @property
+    def requests(self) -> int:
+        """Requests of all operations."""
+        return sum(one.requests for one in self.operations.values())
+
+    @property
+    def retries(self) -> int:
+        """Retries of all operations."""
+        return sum(one.retries for one in self.operations.values())
+
+    @property
+    def failures(self) -> int:
+        """Failed requests of all operations."""
+        return sum(one.failures for one in self.operations.values())
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes sent by all operations."""
+        return sum(one.bytes_sent for one in self.operations.values())
+
+    @property
+    def bytes_received(self) -> int:
+        """Bytes received by all operations."""
+        return sum(one.bytes_received for one in self.operations.values())
+
+
 @dataclass(frozen=True)
 class UploadSummary:
     """A multipart upload that is neither completed nor aborted.

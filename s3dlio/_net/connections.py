@@ -68,6 +68,7 @@ class Lease:
     """One connection, checked out for one exchange; a context manager.
 
     Attributes:
+        origin: where it leads.
         sock: the connected, non-blocking socket.
         reused: it had served an exchange before.
         previous_head: head of the last response on it; empty if none was received.
@@ -77,12 +78,14 @@ class Lease:
         proxy_headers: headers that the proxy needs.
     """
 
-    def __init__(self, pool: Any, connection: Any, reused: bool, absolute: bool) -> None:
+    def __init__(self, owner: Connections, pool: Any, connection: Any, origin: Origin, reused: bool, absolute: bool):
+        self._owner = owner
         self._pool = pool
         self._connection = connection
         self._pid = os.getpid()
         self._kept = False
         self.ended = False
+        self.origin = origin
         self.sock = connection.sock
         self.reused = reused
         self.previous_head: bytes = getattr(connection, "s3dlio_last_head", b"") if reused else b""
@@ -109,6 +112,7 @@ class Lease:
         elif not self._kept or _has_unread(self.sock):
             _shut_down(self._connection)
         self._pool._put_conn(self._connection)
+        self._owner.count_returned()
 
 
 def _has_unread(sock: Any) -> bool:
@@ -151,6 +155,10 @@ class Connections:
     """The connection pools of one client, one for each host; any thread may lease.
 
     A forked child gets pools of its own. Proxies are looked up in the environment once for each origin.
+
+    Attributes:
+        opened: connections that were established so far.
+        in_use: leases that have not ended.
     """
 
     def __init__(self, *, settings: ClientSettings, profile_bundle: Callable[[], str | None] = lambda: None) -> None:
@@ -164,6 +172,7 @@ class Connections:
         self._lock = threading.Lock()
         self._managers: dict[tuple[str, str | None], Any] = {}
         self._proxies: dict[Origin, str | None] = {}
+        self.opened = self.in_use = 0
 
     def lease(
         self,
@@ -203,7 +212,23 @@ class Connections:
             connection.close()
             pool._put_conn(connection)
             raise
-        return Lease(pool, connection, reused, proxy is not None and origin.scheme == "http")
+        with self._lock:
+            self.opened += not reused
+            self.in_use += 1
+        return Lease(self, pool, connection, origin, reused, proxy is not None and origin.scheme == "http")
+
+    def count_returned(self) -> None:
+        """A lease has ended."""
+        with self._lock:
+            self.in_use -= 1
+
+    @property
+    def idle(self) -> int:
+        """Open connections that no request uses."""
+        with self._lock:
+            managers = list(self._managers.values())
+        pools = [pool for manager in managers for pool in map(manager.pools.get, manager.pools.keys())]
+        return sum(pool.pool.open for pool in pools if pool is not None and pool.pool is not None)
 
     def close(self) -> None:
         """Closes idle connections; leased ones end with their leases, and later leases find new pools."""

@@ -385,6 +385,18 @@ cdef class Exchange:
             responses.append((self.s.head.status, self.head_bytes, self.s.used, self.s.received))
         return responses
 
+    @property
+    def head_came(self):
+        """When the head of the response was there, by `time.monotonic_ns`; 0 where it did not come, or not yet."""
+        return self.s.head_came if self._has_ended() else 0
+
+    @property
+    def times(self):
+        """(when the head was there, when the response ended) for all but the last of `responses`, likewise."""
+        if not self._has_ended():
+            return []
+        return [(self.s.requests[i].head_came, self.s.requests[i].ended) for i in range(self.s.current)]
+
     cdef bint _is_completed(self) noexcept:
         """Whether the last response was a whole 2xx with its body in `into`."""
         return (

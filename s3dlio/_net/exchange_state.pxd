@@ -53,6 +53,8 @@ cdef struct Request:
     size_t head_length
     size_t body_at             # in `into`
     size_t body_length
+    int64_t head_came          # nanoseconds of the monotonic clock, here and below
+    int64_t ended
 
 
 cdef struct State:
@@ -93,6 +95,7 @@ cdef struct State:
     size_t interim             # bytes of dropped interim responses
     size_t leftover_at         # in `scratch`: first byte that belongs to no response
     Head head
+    int64_t head_came          # when the head of the current response was there; 0 before
     bint has_into
     char* into                 # the caller's memory for the bodies of 2xx responses
     size_t into_size

@@ -280,6 +280,7 @@ cdef bint _is_repeated(State* s) noexcept nogil:
 cdef void _head_complete(State* s) noexcept nogil:
     s.early = _is_early(s)
     s.leftover_at = s.head.end
+    s.head_came = now_ns()
     if _is_repeated(s):
         s.outcome = OUT_OF_STEP
     elif s.early and s.head.status < 300:
@@ -438,12 +439,15 @@ cdef void _begin_next(State* s) noexcept nogil:
     done.head_length = s.head.end
     done.body_at = s.used
     done.body_length = s.received
+    done.head_came = s.head_came
+    done.ended = now_ns()
     s.heads_length += s.head.end
     s.used += (s.received + BODY_ALIGNMENT - 1) // BODY_ALIGNMENT * BODY_ALIGNMENT
     if s.used > s.into_size:
         s.used = s.into_size
     store(&s.current, s.current + 1)
     s.head.end = 0
+    s.head_came = 0
     s.scratch_length = s.leftover_at = s.interim = 0
     store_size(&s.received, 0)
     s.sent_before = s.sent

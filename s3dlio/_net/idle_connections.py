@@ -30,6 +30,11 @@ class IdleConnections:
     def qsize(self) -> int:
         return len(self._kept)
 
+    @property
+    def open(self) -> int:
+        """How many are connections."""
+        return sum(one is not None for one in list(self._kept))
+
     def put(self, connection: Any, block: bool = True, timeout: float | None = None) -> None:
         """Adds one (urllib3: None stands for a new one); raises `queue.Full` if there is no room."""
         if len(self._kept) >= self.maxsize:

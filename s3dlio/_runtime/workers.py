@@ -12,6 +12,7 @@ import atexit
 import logging
 import os
 import queue
+import sys
 import threading
 import time
 import weakref
@@ -38,6 +39,25 @@ class Reapable(Protocol):
     def reap(self) -> None: ...
 
 
+_TRACING = "opentelemetry.context"
+
+
+class _Traced:
+    """A task that runs in the context of OpenTelemetry that it was started in: its spans belong to the caller's."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._tracing: Any = sys.modules[_TRACING]
+        self._context = self._tracing.get_current()
+
+    def __call__(self) -> None:
+        token = self._tracing.attach(self._context)
+        try:
+            self._task()
+        finally:
+            self._tracing.detach(token)
+
+
 class _Workers:
     """Idle threads wait for tasks in one queue; a task starts a thread when none is idle."""
 
@@ -51,6 +71,8 @@ class _Workers:
 
     def start(self, task: Task) -> None:
         """Gives a task to an idle thread or a new one; RuntimeError if no thread can be started: nothing is queued."""
+        if _TRACING in sys.modules:
+            task = _Traced(task)
         with self._lock:
             if self._idle > 0:
                 self._idle -= 1

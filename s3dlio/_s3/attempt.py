@@ -81,8 +81,9 @@ class Attempt:
         if payload and self._promise is None:
             self._choose()
         response = Response(
-            exchange.status, self._headers, exchange.body_bytes, exchange.body_received, attempts=1, uncertain=0
-        )
+            exchange.status, self._headers, exchange.body_bytes, exchange.body_received, attempts=1, uncertain=0,
+            head_came=exchange.head_came,
+        )  # fmt: skip
         has_body = self.request.method != "HEAD" and response.status not in (204, 304)
         if exchange.outcome == Outcome.UNUSUAL and has_body:
             document = http.Document()

@@ -26,6 +26,7 @@ from .credentials import CredentialSource
 from .endpoint_state import EndpointState
 from .failures import Failed, Result, SignedWith
 from .hedging import Pace
+from .observing import Observer
 from .race import Race
 from .request_heads import write_heads
 from .requests import Cancelled, CancelScope, Request, Response
@@ -49,8 +50,10 @@ class Attempts:
         signer: Signer,
         connections: Connections,
         state: EndpointState,
+        observer: Observer,
     ) -> None:
         self.settings = settings
+        self._observer = observer
         self._shared = shared
         self._credentials = credentials
         self._signer = signer
@@ -128,6 +131,7 @@ class Attempts:
     def _attempt(self, call: Call, signed: SignedWith, scope: CancelScope) -> Result:
         request, call.signed = call.request, signed
         target = self._endpoint_for(signed.region).target(request.bucket, request.key, request.query)
+        call.origin, call.attempt_began = target.origin, time.monotonic()
         try:
             for fresh in (False, True):
                 with self._connections.lease(target.origin, fresh=fresh, check=scope.check, within=call.left) as lease:
@@ -286,13 +290,17 @@ class Attempts:
                 done = series.responses
                 if done:
                     self._state.note_request_id(series.last_head, fresh=False)
-                    self._record_series(requests, done, time.monotonic() - started)
+                    sent = [one.body_length for one in requests[: len(done)]] if first.method == "PUT" else []
+                    self._record_series(requests, done, sent, time.monotonic() - started)
+                    self._observer.note_series(requests, series, sent, started, targets[0].origin)
                 return done, self._after_series(requests, series, lease, scope)
         except TransportError as error:
             return [], _failed_before(error, began)
 
-    def _record_series(self, requests: Sequence[Request], done: Sequence[Response], seconds: float) -> None:
-        moved = sum(one.received for one in done) + sum(one.body_length for one in requests[: len(done)])
+    def _record_series(
+        self, requests: Sequence[Request], done: Sequence[Response], sent: Sequence[int], seconds: float
+    ) -> None:
+        moved = sum([one.received for one in done]) + sum(sent)
         self._pace.record(requests[0].operation, moved // len(done), seconds / len(done), moved)
 
     def _after_series(
@@ -311,9 +319,13 @@ class Attempts:
                 lease.keep(exchange.head_bytes)
             return None
         request = requests[len(series.responses)]
-        result = self.conclude(Call(request, self.settings.policy), Attempt(exchange, request), lease, scope)
-        if isinstance(result, Failed) and _is_stale(exchange) and (lease.reused or series.responses):
-            result.unseen = True
+        call = Call(request, self.settings.policy)
+        call.attempt, call.origin = 1, lease.origin
+        result = self.conclude(call, Attempt(exchange, request), lease, scope)
+        if isinstance(result, Failed):
+            result.unseen = _is_stale(exchange) and (lease.reused or bool(series.responses))
+        else:
+            self._observer.note(call, result)
         return result
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 
+from .._net.addresses import Origin
 from ..config import RetryPolicy
 from ..errors import TimeoutError
 from . import retry
@@ -23,6 +24,9 @@ class Call:
         taken: tokens that the last retry took from the quota.
         corrected: when region, clock or credentials were corrected, by kind.
         signed: what the current attempt was signed with.
+        origin: where the current attempt was sent; None before the first one.
+        attempt_began: when, by `time.monotonic`.
+        failed: the last attempt that failed; None for none.
     """
 
     def __init__(self, request: Request, policy: RetryPolicy) -> None:
@@ -32,8 +36,10 @@ class Call:
         self.taken = 0
         self.corrected: dict[str, float] = {}
         self.signed = NOT_SIGNED
+        self.origin: Origin | None = None
+        self.failed: Failed | None = None
         self._deadline = policy.deadline
-        self._started = time.monotonic()
+        self._started = self.attempt_began = time.monotonic()
 
     def took_before(self, failed: Failed) -> None:
         """Counts an attempt that was made in a series."""

@@ -116,6 +116,8 @@ class Failed:
         self.stale_connection = self.request_sent = False
         # Seconds that the attempt took, if it was one of a series.
         self.took = 0.0
+        # As of a `Response`.
+        self.head_came = 0
 
     @classmethod
     def of_exchange(cls, exchange: Exchange, settings: ClientSettings) -> Failed:
@@ -132,7 +134,7 @@ class Failed:
     def of_response(cls, response: Response, sent: bool) -> Failed:
         headers, body = response.headers, response.body
         failed = cls(None, None, sent=sent)
-        failed.status = response.status
+        failed.status, failed.head_came = response.status, response.head_came
         failed.headers = headers
         failed.request_id = headers.get("x-amz-request-id")
         failed.host_id = headers.get("x-amz-id-2")

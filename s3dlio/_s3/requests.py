@@ -191,6 +191,7 @@ class Response:
         sent_twice: another attempt was cut short because this one was faster.
         body_at: the buffer that contains the body, and its offset there, if the request had no destination.
         promise: what the judged head of a GetObject response says.
+        head_came: when its head was there, by `time.monotonic_ns`; 0 where that is not known.
     """
 
     status: int
@@ -202,6 +203,7 @@ class Response:
     sent_twice: bool = False
     body_at: tuple[Any, int] | None = None
     promise: Promise | None = None
+    head_came: int = 0
 
     @classmethod
     def found_applied(cls, attempts: int) -> Response:

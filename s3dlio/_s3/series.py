@@ -122,6 +122,14 @@ class Series:
             scope.leave(exchange)
         self._collect()
 
+    @property
+    def times(self) -> list[tuple[int, int]]:
+        """When the head of each of `responses` was there, and when it ended, by `time.monotonic_ns`."""
+        times = self.exchange.times
+        if len(times) < len(self.responses):
+            times.append((self.exchange.head_came, time.monotonic_ns()))
+        return times
+
     def _advances(self, limit: Limit) -> bool:
         """Waits; False once one request took longer than the limit, which is checked four times in that time."""
         while True:

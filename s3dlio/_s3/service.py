@@ -27,6 +27,7 @@ from .checksums import ALGORITHMS, Algorithm
 from .credentials import CredentialSource
 from .endpoint_state import EndpointState, RetryQuota, refuses_checksum
 from .failures import Failed, Result, SignedWith
+from .observing import Observer
 from .requests import CancelScope, Request, Response, operation_scope
 from .series import Room
 from .shared_settings import SharedSettings
@@ -39,7 +40,11 @@ log = logging.getLogger("s3dlio")
 
 
 class Service:
-    """What one client needs to talk to its endpoint: settings, credentials, signer, connections."""
+    """What one client needs to talk to its endpoint: settings, credentials, signer, connections.
+
+    Attributes:
+        observer: counts its requests.
+    """
 
     def __init__(self, settings: ClientSettings) -> None:
         refuse_patches()
@@ -55,8 +60,9 @@ class Service:
         self._connections = Connections(settings=settings, profile_bundle=self._credentials.ca_bundle)
         self._state = EndpointState(self._credentials.renew)
         self._shared = SharedSettings(settings, self._credentials.profile_section)
+        self.observer = Observer()
         self._attempts = Attempts(
-            settings, self._shared, self._credentials, self._signer, self._connections, self._state
+            settings, self._shared, self._credentials, self._signer, self._connections, self._state, self.observer
         )
         self._quota = RetryQuota(settings.policy)
         # Learned: the store sends the whole object instead of a range; it computes no checksum of a copied part.
@@ -66,12 +72,14 @@ class Service:
     def _reset_after_fork(self) -> None:
         """In a forked child: a thread of the parent may have held any of these locks."""
         self._quota = RetryQuota(self.settings.policy)
+        self.observer.reset_after_fork()
         self._attempts.reset_after_fork()
 
     def load(self) -> None:
         """Imports what requests need in the caller's thread; workers import nothing."""
         refuse_patches()
         drivers().make_ready()
+        self.observer.follow_environment()
         if self._loaded:
             return
         xml.load()
@@ -154,6 +162,16 @@ class Service:
         refuse_patches()
         scope = cancel or operation_scope()
         call = Call(request, self.settings.policy)
+        try:
+            response = self._call(call, scope, before)
+        except BaseException as error:
+            self.observer.note(call, call.failed, error)
+            raise
+        self.observer.note(call, response)
+        return response
+
+    def _call(self, call: Call, scope: CancelScope, before: Failed | None) -> Response:
+        request = call.request
         if before is not None:
             call.took_before(before)
             before = None if before.unseen else before
@@ -168,6 +186,7 @@ class Service:
                 self._quota.give_back(call.taken)
                 result.attempts, result.uncertain = call.attempt, call.uncertain
                 return result
+            call.failed = result
             call.uncertain += result.may_have_taken_effect
             pause = self._pause_before_next(call, result)
             if call.uncertain and request.check_applied is not None and request.check_applied(result):

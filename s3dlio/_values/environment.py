@@ -37,6 +37,8 @@ VARIABLES = (
              "Size of one range."),
     Variable("S3DLIO_POOL_IDLE_MB", "auto (an eighth of the memory limit)", "MiB (2^20 bytes)", "0 to 16777216",
              "Payload memory that the process-wide pool keeps warm while nobody uses it."),
+    Variable("S3DLIO_OPLOG", "none", "path", "a file that can be written, ~ allowed",
+             "File to which a line is appended for each request."),
     Variable("S3DLIO_STATE_DIR", "s3dlio in XDG_STATE_HOME or ~/.local/state", "path", "a folder, ~ allowed",
              "Where `upload` with `resume` notes unfinished uploads."),
     Variable("AWS_REGION", "botocore's chain, then us-east-1", "region name", "letters, digits and hyphens",
@@ -180,6 +182,15 @@ def profiles_may_matter() -> bool:
 def has_proxy_variables() -> bool:
     """Whether a variable names a proxy, in lower or upper case, as `urllib.request` looks for them."""
     return any(name[-6:].lower() == "_proxy" for name in os.environ)
+
+
+def operation_log_path() -> str | None:
+    """The file for the operation log: ``S3DLIO_OPLOG``, or None."""
+    raw = getattr(os.environ, "_data", None)
+    if raw is not None and b"S3DLIO_OPLOG" not in raw:  # asked at each call
+        return None
+    path = environment_text("S3DLIO_OPLOG")
+    return None if path is None else os.path.expanduser(path)
 
 
 def state_folder() -> str:

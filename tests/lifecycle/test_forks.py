@@ -185,7 +185,7 @@ def test_a_child_forked_while_every_lock_is_held_does_not_wait_for_them(peer: Pe
 from contextlib import ExitStack
 from s3dlio._memory import pool
 from s3dlio._net import drivers
-from s3dlio._runtime import bounded, workers
+from s3dlio._runtime import bounded, operation_log, workers
 from s3dlio._s3 import default
 uses_everything()
 service, process, running = client.service, workers._process, drivers.drivers()
@@ -194,6 +194,7 @@ locks = [
     pool._lock, default._default_lock, drivers._lock, running._lock, process.workers._lock,
     process.open_lock, process.reaper._lock, attempts._lock, attempts._pace._lock, service._quota._lock,
     service._credentials._lock, service._connections._lock, bounded.shared()._lock,
+    operation_log._lock, service.observer._lock,
 ]
 with ExitStack() as stack:
     for lock in locks:
@@ -211,7 +212,7 @@ def test_no_lock_is_left_out_of_the_test_above() -> None:
     found = {path.name for path in package.rglob("*.py") if made.search(path.read_text(encoding="utf-8"))}
     process_wide = {
         "pool.py", "attempts.py", "default.py", "drivers.py", "workers.py", "credentials.py",
-        "connections.py", "endpoint_state.py", "hedging.py", "bounded.py",
+        "connections.py", "endpoint_state.py", "hedging.py", "bounded.py", "observing.py", "operation_log.py",
     }  # fmt: skip
     of_a_transfer = {
         "requests.py", "account.py", "download.py", "batch.py", "waiting.py", "ahead.py", "copying.py", "deletion.py",

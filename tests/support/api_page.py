@@ -41,7 +41,7 @@ GROUPS = {
         "init_logging", "configure_s3", "configure_tokio_threads", "list_keys", "list_full_uris", "mkdir",
         "get_many_stats", "mp_get",
     ],
-    "Clients": ["Client", "Timeouts", "RetryPolicy"],
+    "Clients": ["Client", "Timeouts", "RetryPolicy", "stats", "ClientStats", "OperationStats"],
     "What calls return and report": ["UploadInfo", "ObjectInfo", "UploadSummary", "Progress", "ProgressEvent"],
     "Options": ["UploadOptions", "PutManyOptions", "GetOptions"],
     "Errors": [
