@@ -63,7 +63,9 @@ class Client:
     are; the process that loads it looks them up.
 
     Args:
-        endpoint_url: ``https://host[:port]``; None for ``AWS_ENDPOINT_URL_S3``, ``AWS_ENDPOINT_URL``, the profile, AWS.
+        endpoint_url: ``https://host[:port]``, or several of one store, also as ``http://10.0.0.{1...8}:9000``: requests
+            are spread over those that answer. None for ``S3DLIO_ENDPOINTS``, ``AWS_ENDPOINT_URL_S3``,
+            ``AWS_ENDPOINT_URL``, the profile, AWS.
         region: region to sign for.
         profile: profile of the shared files.
         credentials: (access key, secret key[, session token]), ``"anonymous"``, or None.
@@ -91,7 +93,7 @@ class Client:
     def __init__(
         self,
         *,
-        endpoint_url: str | None = None,
+        endpoint_url: str | Sequence[str] | None = None,
         region: str | None = None,
         profile: str | None = None,
         credentials: Credentials | None = None,

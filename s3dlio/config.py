@@ -3,12 +3,13 @@
 Every floor above takes its settings from here. `checks` validates single values, and `environment` reads variables.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from ._values.checks import (
     check_boolean,
+    check_endpoints,
     check_header_text,
     check_integer,
     check_metadata,
@@ -119,7 +120,7 @@ _DEFAULT_POLICY = RetryPolicy()  # made once, because each call needs it
 class ClientSettings:
     """The settings given to a client; None means "look in the environment and the profile"."""
 
-    endpoint_url: str | None = None
+    endpoint_url: str | Sequence[str] | None = None
     region: str | None = None
     profile: str | None = None
     credentials: Credentials | None = field(default=None, repr=False)
@@ -153,7 +154,9 @@ class ClientSettings:
             raise OptionTypeError(
                 f"retries={self.retries!r} is not a RetryPolicy; give for example RetryPolicy(max_attempts=3)"
             )
-        for name in ("endpoint_url", "region", "profile", "ca_bundle"):
+        if self.endpoint_url is not None:
+            object.__setattr__(self, "endpoint_url", check_endpoints(self.endpoint_url))
+        for name in ("region", "profile", "ca_bundle"):
             value = getattr(self, name)
             if value is not None:
                 check_header_text(name, value)

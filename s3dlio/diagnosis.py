@@ -30,6 +30,7 @@ from ._values.environment import (
     ca_bundle_from_environment,
     credentials_from_environment,
     endpoint_from_environment,
+    endpoints_from_environment,
     environment_text,
     environment_value,
     region_from_environment,
@@ -80,11 +81,12 @@ def _profile(service: Service) -> Setting:
 
 
 def _endpoint(service: Service) -> Setting:
-    endpoint = service.endpoint
-    url = redacted(f"{endpoint.scheme}://{endpoint.host}:{endpoint.port}{endpoint.base_path}")
+    url = redacted(", ".join(f"{one.scheme}://{one.host}:{one.port}{one.base_path}" for one in service.endpoints))
     if service.settings.endpoint_url is not None:
         return Setting("endpoint", url, ARGUMENT)
-    if service.credentials.endpoint_url() is None:
+    if endpoints_from_environment():
+        return Setting("endpoint", url, "S3DLIO_ENDPOINTS")
+    if not service.credentials.endpoint_urls():
         return Setting("endpoint", url, DEFAULT)
     if endpoint_from_environment() is None:
         return Setting("endpoint", url, _profile_source(service))

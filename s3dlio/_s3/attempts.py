@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import builtins
 import errno
+import functools
 import ssl
 import threading
 import time
@@ -24,6 +25,7 @@ from .attempt import Attempt
 from .call import Call
 from .credentials import CredentialSource
 from .endpoint_state import EndpointState
+from .endpoints import Endpoints, is_of_endpoint
 from .failures import Failed, Result, SignedWith
 from .hedging import Pace
 from .observing import Observer
@@ -59,7 +61,7 @@ class Attempts:
         self._signer = signer
         self._connections = connections
         self._state = state
-        self._endpoint: Endpoint | None = None
+        self._endpoints: Endpoints | None = None
         self._is_aws = False
         self.reset_after_fork()
 
@@ -67,19 +69,20 @@ class Attempts:
         """Also in a forked child: a thread of the parent may have held any of these locks."""
         self._pace = Pace(self.settings.policy.hedge)
         self._lock = threading.Lock()
+        self._endpoints = None
 
     @property
-    def endpoint(self) -> Endpoint:
+    def endpoints(self) -> Endpoints:
+        """The endpoints of the store, of Amazon's the one for the client's region."""
         with self._lock:
-            if self._endpoint is None:
-                url = self._credentials.endpoint_url()
-                self._is_aws = url is None
-                if url is None:
-                    self._endpoint = self._amazon(self._credentials.region)
-                else:
-                    self._endpoint = Endpoint.from_url(url, self._shared.addressing_style)
-                    self._endpoint.check_variant(fips=self._shared.use_fips, dualstack=self._shared.use_dualstack)
-            return self._endpoint
+            if self._endpoints is None:
+                urls = self._credentials.endpoint_urls()
+                self._is_aws = not urls
+                found = [Endpoint.from_url(url, self._shared.addressing_style) for url in urls]
+                for one in found:
+                    one.check_variant(fips=self._shared.use_fips, dualstack=self._shared.use_dualstack)
+                self._endpoints = Endpoints(found or [self._amazon(self._credentials.region)])
+            return self._endpoints
 
     def _amazon(self, region: str) -> Endpoint:
         shared = self._shared
@@ -88,10 +91,11 @@ class Attempts:
         )
         return Endpoint.from_url(url, shared.addressing_style)
 
-    def _endpoint_for(self, region: str) -> Endpoint:
-        """The endpoint for requests that are signed for `region`; always the given one, if the user gave a URL."""
-        endpoint = self.endpoint
-        return self._amazon(region) if self._is_aws and region != self._credentials.region else endpoint
+    def _endpoints_for(self, region: str) -> Endpoints:
+        """The endpoints for requests that are signed for `region`; always the given ones, if the user gave URLs."""
+        endpoints = self.endpoints
+        other = self._is_aws and region != self._credentials.region
+        return Endpoints([self._amazon(region)]) if other else endpoints
 
     def presigns_with(self, bucket: str) -> tuple[SignedWith, Endpoint]:
         """What to sign a URL with, and the endpoint that it names: of Amazon's, the one of the bucket's region.
@@ -99,7 +103,7 @@ class Attempts:
         Amazon's global host would redirect to another region, where the signature is wrong.
         """
         signed = self._sign_with(bucket, CancelScope(), None)
-        endpoint = self.endpoint
+        endpoint = self.endpoints.first
         if self._is_aws:
             url = aws_endpoint(signed.region, fips=self._shared.use_fips, dualstack=self._shared.use_dualstack)
             endpoint = Endpoint.from_url(url, self._shared.addressing_style)
@@ -129,8 +133,22 @@ class Attempts:
         return result
 
     def _attempt(self, call: Call, signed: SignedWith, scope: CancelScope) -> Result:
-        request, call.signed = call.request, signed
-        target = self._endpoint_for(signed.region).target(request.bucket, request.key, request.query)
+        call.signed = signed
+        endpoints = self._endpoints_for(signed.region)
+        taken = endpoints.take(call.tried)
+        result: Result | None = None
+        try:
+            result = self._attempt_at(taken.endpoint, call, scope)
+        finally:
+            endpoints.give(taken, result)
+        if isinstance(result, Failed) and is_of_endpoint(result):
+            call.tried.add(taken.endpoint)
+            result.others_serve = endpoints.has_other(call.tried)
+        return result
+
+    def _attempt_at(self, endpoint: Endpoint, call: Call, scope: CancelScope) -> Result:
+        request = call.request
+        target = endpoint.target(request.bucket, request.key, request.query)
         call.origin, call.attempt_began = target.origin, time.monotonic()
         try:
             for fresh in (False, True):
@@ -170,7 +188,8 @@ class Attempts:
         started = time.monotonic()
         scope.enter(exchange)
         try:
-            result = Race(self, self._connections, self._pace, call, target, attempt, scope).run()
+            beside = functools.partial(self._target_beside, call, target)
+            result = Race(self, self._connections, self._pace, call, beside, attempt, scope).run()
             if result is not None:
                 return result
             in_time, first_byte = run(exchange, call.left), time.monotonic() - started
@@ -188,6 +207,11 @@ class Attempts:
         if isinstance(result, Failed) and lease.reused and _is_stale(exchange):
             result.stale_connection, result.request_sent = True, exchange.request_sent
         return result
+
+    def _target_beside(self, call: Call, target: Target) -> Target:
+        """Where a second attempt goes: to another endpoint, if there is one."""
+        other = self._endpoints_for(call.signed.region).beside(target.origin)
+        return target if other is None else other.target(call.request.bucket, call.request.key, call.request.query)
 
     def _record(self, attempt: Attempt, first_byte: float, seconds: float) -> None:
         """Records how long it took: up to its end if its size was known before, else up to its head."""
@@ -267,8 +291,29 @@ class Attempts:
         expected: int,
         began: float,
     ) -> tuple[list[Response], Result | None]:
+        endpoints = self._endpoints_for(signed.region)
+        taken = endpoints.take((), len(requests))
+        ended: object = None
+        try:
+            done, result = self._run_series_at(taken.endpoint, requests, signed, scope, room, expected, began)
+            ended = result or done
+        finally:
+            endpoints.give(taken, ended)
+        if isinstance(result, Failed) and is_of_endpoint(result):
+            result.failed_at, result.others_serve = taken.endpoint, endpoints.has_other((taken.endpoint,))
+        return done, result
+
+    def _run_series_at(
+        self,
+        endpoint: Endpoint,
+        requests: Sequence[Request],
+        signed: SignedWith,
+        scope: CancelScope,
+        room: Room,
+        expected: int,
+        began: float,
+    ) -> tuple[list[Response], Result | None]:
         first, deadline = requests[0], self.settings.policy.deadline
-        endpoint = self._endpoint_for(signed.region)
         targets = endpoint.targets(first.bucket, [request.key for request in requests])
         # Only reads are sent twice: a PUT that arrives late could replace a newer object.
         patience = self._pace.patience(first.operation, expected) if first.method == "GET" else None

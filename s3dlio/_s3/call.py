@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from .._net.addresses import Origin
+from .._net.addresses import Endpoint, Origin
 from ..config import RetryPolicy
 from ..errors import TimeoutError
 from . import retry
@@ -27,6 +27,7 @@ class Call:
         origin: where the current attempt was sent; None before the first one.
         attempt_began: when, by `time.monotonic`.
         failed: the last attempt that failed; None for none.
+        tried: the endpoints that failed.
     """
 
     def __init__(self, request: Request, policy: RetryPolicy) -> None:
@@ -38,12 +39,15 @@ class Call:
         self.signed = NOT_SIGNED
         self.origin: Origin | None = None
         self.failed: Failed | None = None
+        self.tried: set[Endpoint] = set()
         self._deadline = policy.deadline
         self._started = self.attempt_began = time.monotonic()
 
     def took_before(self, failed: Failed) -> None:
         """Counts an attempt that was made in a series."""
         self._started -= failed.took
+        if failed.failed_at is not None:
+            self.tried.add(failed.failed_at)
         if failed.unseen:  # else it is counted as the first attempt
             self.uncertain += failed.may_have_taken_effect
 

@@ -26,6 +26,7 @@ from .._values.environment import (
     ca_bundle_from_environment,
     credentials_from_environment,
     endpoint_from_environment,
+    endpoints_from_environment,
     environment_text,
     environment_value,
     has_empty_variables,
@@ -295,16 +296,29 @@ class CredentialSource:
             path = environment_value("AWS_CA_BUNDLE") if session is None else session.get_config_variable("ca_bundle")
         return os.path.expanduser(path) if path else None
 
-    def endpoint_url(self) -> str | None:
-        """The argument, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, the profile's, or None for AWS itself.
+    def endpoint_urls(self) -> tuple[str, ...]:
+        """The argument's, those of S3DLIO_ENDPOINTS, or the one of `_configured_url`; none for AWS itself.
+
+        Raises:
+            ConfigurationError: the profile does not exist, or a shared file is malformed.
+        """
+        given = self._settings.endpoint_url
+        if given is not None:
+            return (given,) if isinstance(given, str) else tuple(given)
+        several = endpoints_from_environment()
+        if several:
+            return several
+        configured = self._configured_url()
+        return () if configured is None else (configured,)
+
+    def _configured_url(self) -> str | None:
+        """AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, the profile's, or None for AWS itself.
 
         Raises:
             ConfigurationError: the profile does not exist, or a shared file is malformed.
 
         Source: https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
         """
-        if self._settings.endpoint_url is not None:
-            return self._settings.endpoint_url
         with self._lock:
             session = self._session_for_profile()
             if session is None:

@@ -10,6 +10,7 @@ import re
 import time
 from typing import NamedTuple, Protocol
 
+from .._net.addresses import Endpoint
 from .._net.exchange import Exchange, Outcome
 from .._net.http import Headers
 from .._runtime.kept_errors import without_traceback
@@ -118,6 +119,9 @@ class Failed:
         self.took = 0.0
         # As of a `Response`.
         self.head_came = 0
+        # The endpoint of a series that failed by it, and whether a healthy one was not tried yet.
+        self.failed_at: Endpoint | None = None
+        self.others_serve = False
 
     @classmethod
     def of_exchange(cls, exchange: Exchange, settings: ClientSettings) -> Failed:

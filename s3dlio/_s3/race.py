@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -41,6 +42,7 @@ class Race:
     """One attempt, and a second one beside it if the first one lags.
 
     Args:
+        target: tells where a second attempt goes.
         first: an attempt that has not begun; the scope knows its exchange.
     """
 
@@ -50,7 +52,7 @@ class Race:
         connections: Connections,
         pace: Pace,
         call: Call,
-        target: Target,
+        target: Callable[[], Target],
         first: Attempt,
         scope: CancelScope,
     ) -> None:
@@ -77,13 +79,14 @@ class Race:
         if self._first_ends_within(patience) or not self._pace.may_send_twice(request.operation, size):
             return None
         log.info("%s lags for %.1f s; a second attempt starts beside it", request.operation, patience)
+        target = self._target()
         with (
             contextlib.suppress(TransportError),
             self._connections.lease(
-                self._target.origin, no_wait=True, check=self._check_first_runs, within=call.left
+                target.origin, no_wait=True, check=self._check_first_runs, within=call.left
             ) as lease,
         ):
-            return self._run_both(lease)
+            return self._run_both(lease, target)
         return None
 
     def _check_first_runs(self) -> None:
@@ -101,10 +104,10 @@ class Race:
         self._first.begin_body()
         return run(exchange, max(0.0, until - time.monotonic()), cancel=False)
 
-    def _run_both(self, lease: Lease) -> Result | None:
+    def _run_both(self, lease: Lease, target: Target) -> Result | None:
         call, request, exchange = self._call, self._call.request, self._first.exchange
         # The second receives into memory of its own: the destination belongs to the first until the first releases it.
-        second = self._maker.begin(call, self._target, lease, aside=request.into is not None)
+        second = self._maker.begin(call, target, lease, aside=request.into is not None)
         second.exchange.put_beside(exchange)
         self._scope.enter(second.exchange)
         try:

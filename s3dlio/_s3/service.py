@@ -90,8 +90,13 @@ class Service:
 
     @property
     def endpoint(self) -> Endpoint:
-        """The store's endpoint."""
-        return self._attempts.endpoint
+        """The store's endpoint, of several the first."""
+        return self._attempts.endpoints.first
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """All endpoints of the store."""
+        return self._attempts.endpoints.all
 
     @property
     def region(self) -> str:
@@ -216,6 +221,9 @@ class Service:
             return 0.0 if self._state.correct(failed, request.bucket, call.corrected) else None
         if decision.verdict is not retry.Verdict.RETRY:
             return None
+        if failed.others_serve:  # they have no part in what went wrong
+            call.taken = 0
+            return 0.0
         call.taken = self._quota.take(failed.failure)
         if not call.taken:
             log.warning("%s is not sent again: the retry quota of this client is used up", request.operation)

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import ConfigurationError, OptionTypeError
 from .limits import KIB
 
 _REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+# As MinIO's servers take them.
+_NUMBERS = re.compile(r"\{([0-9]{1,9})\.\.\.([0-9]{1,9})\}")
+MOST_ENDPOINTS = 1024
 # A header name (RFC 9110, section 5.6.2).
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -78,6 +81,44 @@ def check_header_text(name: str, value: Any) -> str:
             f"{name}={value!r} contains characters outside ASCII; encode them (for example with urllib.parse.quote)"
         )
     return value.strip()
+
+
+def expanded(url: str, name: str) -> list[str]:
+    """The URLs that one with ranges of numbers stands for: ``http://10.0.0.{1...8}:9000``, or ``{01...08}``.
+
+    Raises:
+        ConfigurationError: a brace is no range, a range is empty, or they are too many.
+    """
+    found = _NUMBERS.search(url)
+    if found is None:
+        if "{" in url or "}" in url:
+            raise ConfigurationError(f"{name}: {url!r} has a brace that is no range of numbers, as in {{1...8}}")
+        return [url]
+    low, high, width = int(found[1]), int(found[2]), len(found[1]) if found[1].startswith("0") else 0
+    if not low <= high:
+        raise ConfigurationError(f"{name}: {found[0]} is empty; write the smaller number first")
+    if high - low >= MOST_ENDPOINTS:
+        raise ConfigurationError(f"{name}: {found[0]} has more than {MOST_ENDPOINTS} numbers")
+    urls = [
+        one
+        for number in range(low, high + 1)
+        for one in expanded(f"{url[: found.start()]}{number:0{width}}{url[found.end() :]}", name)
+    ]
+    if len(urls) > MOST_ENDPOINTS:
+        raise ConfigurationError(f"{name}: {url!r} stands for more than {MOST_ENDPOINTS} endpoints")
+    return urls
+
+
+def check_endpoints(value: Any) -> str | tuple[str, ...]:
+    """`endpoint_url` in its final form: one URL, or several of one store."""
+    if isinstance(value, str):
+        urls = expanded(check_header_text("endpoint_url", value), "endpoint_url")
+        return urls[0] if len(urls) == 1 else tuple(urls)
+    if not isinstance(value, Sequence) or isinstance(value, bytes | bytearray):
+        raise OptionTypeError(f"endpoint_url={value!r} is not a str, or a sequence of them")
+    if not value:
+        raise ConfigurationError("endpoint_url is an empty sequence; give at least one URL, or None")
+    return tuple(url for one in value for url in expanded(check_header_text("endpoint_url", one), "endpoint_url"))
 
 
 def check_version_id(value: Any) -> str:

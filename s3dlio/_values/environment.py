@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from ..errors import ConfigurationError
-from .checks import is_region, parse_boolean
+from .checks import expanded, is_region, parse_boolean
 from .limits import MIB
 
 
@@ -37,6 +37,8 @@ VARIABLES = (
              "Size of one range."),
     Variable("S3DLIO_POOL_IDLE_MB", "auto (an eighth of the memory limit)", "MiB (2^20 bytes)", "0 to 16777216",
              "Payload memory that the process-wide pool keeps warm while nobody uses it."),
+    Variable("S3DLIO_ENDPOINTS", "none", "URLs", "separated by commas or blanks; {1...8} stands for each number",
+             "Several endpoints of one store, between which requests are spread; wins over AWS_ENDPOINT_URL_S3."),
     Variable("S3DLIO_OPLOG", "none", "path", "a file that can be written, ~ allowed",
              "File to which a line is appended for each request."),
     Variable("S3DLIO_STATE_DIR", "s3dlio in XDG_STATE_HOME or ~/.local/state", "path", "a folder, ~ allowed",
@@ -170,6 +172,18 @@ def endpoint_from_environment() -> str | None:
     return environment_value("AWS_ENDPOINT_URL_S3") or environment_value("AWS_ENDPOINT_URL")
 
 
+def endpoints_from_environment() -> tuple[str, ...]:
+    """The URLs of ``S3DLIO_ENDPOINTS``, each with its numbers filled in; none where it is unset.
+
+    Raises:
+        ConfigurationError: the numbers are no range, or too many.
+    """
+    text = environment_text("S3DLIO_ENDPOINTS")
+    if text is None:
+        return ()
+    return tuple(url for part in re.split(r"[\s,]+", text) if part for url in expanded(part, "S3DLIO_ENDPOINTS"))
+
+
 def profiles_may_matter() -> bool:
     """Whether a variable names a profile, or one of the shared files exists. If not, botocore would read no file."""
     if environment_value("AWS_DEFAULT_PROFILE") or environment_value("AWS_PROFILE"):
@@ -214,7 +228,7 @@ def pool_idle_limit() -> int | None:
 # These decide, here or in botocore, which store the default client uses, and with which credentials.
 _CLIENT_VARIABLES = (
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE",
-    "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3",
+    "AWS_REGION", "AWS_DEFAULT_REGION", "S3DLIO_ENDPOINTS", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3",
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "AWS_ENDPOINT_URL_STS", "AWS_STS_REGIONAL_ENDPOINTS",
     "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_SECURITY_TOKEN", "AWS_CREDENTIAL_EXPIRATION",
     "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME", "AWS_WEB_IDENTITY_TOKEN_FILE",

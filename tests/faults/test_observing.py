@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from behaviours import LostResponse, ResetResponse, Stall, Status
 from marks import Connect
-from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from peer import Peer, Rule
 
 import s3dlio
@@ -26,6 +23,13 @@ from s3dlio._runtime.operation_log import COLUMNS, escaped, operation_log
 MIB = 1 << 20
 URI = "s3://b/k"
 DATA = bytes(range(256)) * 4096 * 5
+
+
+@pytest.fixture(autouse=True)
+def no_log_stays() -> Iterator[None]:
+    """The log of a process stays until a client names another one."""
+    yield
+    operation_log(None)
 
 
 @pytest.fixture
@@ -239,43 +243,57 @@ def test_processes_append_to_one_file_and_write_at_exit(peer: Peer, tmp_path: Pa
     }
 
 
-@pytest.fixture
-def spans() -> Any:
-    exporter = InMemorySpanExporter()
-    if not isinstance(trace.get_tracer_provider(), TracerProvider):
-        trace.set_tracer_provider(TracerProvider())
-    provider: Any = trace.get_tracer_provider()
-    processor = SimpleSpanProcessor(exporter)
-    provider.add_span_processor(processor)
-    yield exporter
-    processor.shutdown()
+# Another process: a provider of OpenTelemetry stays for the life of one, and every later request would be a span.
+TRACED = """
+import asyncio, json, os
+import s3dlio
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-
-def test_each_request_is_a_span_below_the_caller_s(peer: Peer, client: Client, spans: Any) -> None:
-    small = [f"s3://b/s{number}" for number in range(20)]
-    with trace.get_tracer("test").start_as_current_span("caller") as caller:
-        client.put_bytes("s3://b/large", DATA * 3, part_size=5 * MIB)
+exporter, provider, MIB = InMemorySpanExporter(), TracerProvider(), 1 << 20
+provider.add_span_processor(SimpleSpanProcessor(exporter))
+trace.set_tracer_provider(provider)
+small = [f"s3://b/s{number}" for number in range(20)]
+with s3dlio.Client(endpoint_url=os.environ["PEER"], region="us-east-1", credentials=("key", "secret")) as client:
+    with trace.get_tracer("test").start_as_current_span("caller"):
+        client.put_bytes("s3://b/large", bytes(15 * MIB), part_size=5 * MIB)
         client.put_many([(uri, b"12345") for uri in small])
         client.get_many(small)
-        with pytest.raises(s3dlio.NotFoundError):
+        try:
             client.stat("s3://b/missing")
+        except s3dlio.NotFoundError:
+            pass
 
-        async def fetch() -> None:
+        async def fetch():
             await client.get_async("s3://b/large", range_optimization=True, range_threshold=0, chunk_size=5 * MIB)
 
         asyncio.run(fetch())
-    found = [one for one in spans.get_finished_spans() if one.name != "caller"]
+for span in exporter.get_finished_spans():
+    print(json.dumps(json.loads(span.to_json(indent=None))))
+"""
+
+
+def test_each_request_is_a_span_below_the_caller_s(peer: Peer) -> None:
+    environment = {**os.environ, "PEER": peer.endpoint_url}
+    done = subprocess.run(
+        [sys.executable, "-c", TRACED], env=environment, check=True, timeout=60, stdout=subprocess.PIPE, text=True
+    )
+    spans = [json.loads(line) for line in done.stdout.splitlines()]
+    (caller,) = [one for one in spans if one["name"] == "caller"]
+    found = [one for one in spans if one is not caller]
     assert len(found) == len(peer.requests())
-    assert {one.parent.span_id for one in found} == {caller.get_span_context().span_id}
-    assert all(one.start_time < one.end_time for one in found)
-    (missing,) = [one for one in found if one.name == "S3.HeadObject"]
+    assert {one["parent_id"] for one in found} == {caller["context"]["span_id"]}
+    assert all(one["start_time"] < one["end_time"] for one in found)
+    (missing,) = [one for one in found if one["name"] == "S3.HeadObject"]
     host, _, port = peer.endpoint_url.removeprefix("http://").partition(":")
-    assert dict(missing.attributes) == {
+    assert missing["attributes"] == {
         "rpc.system": "aws-api", "rpc.service": "S3", "rpc.method": "HeadObject", "aws.s3.bucket": "b",
         "aws.s3.key": "missing", "http.response.status_code": 404, "error.type": "NotFoundError",
         "server.address": host, "server.port": int(port),
     }  # fmt: skip
-    assert missing.status.status_code is trace.StatusCode.ERROR
-    parts = [one for one in found if one.name == "S3.UploadPart"]
-    assert sorted(one.attributes["aws.s3.part_number"] for one in parts) == [1, 2, 3]
-    assert len({one.attributes["aws.s3.upload_id"] for one in parts}) == 1
+    assert missing["status"]["status_code"] == "ERROR"
+    parts = [one["attributes"] for one in found if one["name"] == "S3.UploadPart"]
+    assert sorted(one["aws.s3.part_number"] for one in parts) == [1, 2, 3]
+    assert len({one["aws.s3.upload_id"] for one in parts}) == 1

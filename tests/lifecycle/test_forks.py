@@ -194,7 +194,7 @@ locks = [
     pool._lock, default._default_lock, drivers._lock, running._lock, process.workers._lock,
     process.open_lock, process.reaper._lock, attempts._lock, attempts._pace._lock, service._quota._lock,
     service._credentials._lock, service._connections._lock, bounded.shared()._lock,
-    operation_log._lock, service.observer._lock,
+    operation_log._lock, service.observer._lock, attempts.endpoints._lock,
 ]
 with ExitStack() as stack:
     for lock in locks:
@@ -213,6 +213,7 @@ def test_no_lock_is_left_out_of_the_test_above() -> None:
     process_wide = {
         "pool.py", "attempts.py", "default.py", "drivers.py", "workers.py", "credentials.py",
         "connections.py", "endpoint_state.py", "hedging.py", "bounded.py", "observing.py", "operation_log.py",
+        "endpoints.py",
     }  # fmt: skip
     of_a_transfer = {
         "requests.py", "account.py", "download.py", "batch.py", "waiting.py", "ahead.py", "copying.py", "deletion.py",

@@ -113,7 +113,7 @@ def test_explicit_settings_need_no_botocore() -> None:
         "from s3dlio._s3.credentials import CredentialSource\n"
         "from s3dlio.config import ClientSettings\n"
         "s = CredentialSource(ClientSettings(endpoint_url='http://x', region='r', credentials=('a', 'b')))\n"
-        "s.frozen(), s.region, s.endpoint_url()\n"
+        "s.frozen(), s.region, s.endpoint_urls()\n"
         "print('botocore' in sys.modules)\n"
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -150,7 +150,7 @@ def test_variables_mean_what_botocore_takes_them_for(
     assert source().region == (session.get_config_variable("region") or "us-east-1")
     client = session.create_client("s3", region_name="us-east-1")
     custom = client.meta.endpoint_url if "amazonaws.com" not in client.meta.endpoint_url else None
-    assert source().endpoint_url() == custom
+    assert source().endpoint_urls() == (() if custom is None else (custom,))
 
 
 WITHOUT_A_SESSION = """
@@ -159,7 +159,8 @@ from s3dlio._s3.credentials import CredentialSource
 from s3dlio.config import ClientSettings
 asked = CredentialSource(ClientSettings())
 asked.load()
-print(asked.frozen().access_key, asked.region, asked.endpoint_url(), dict(asked.profile_section()), asked.ca_bundle())
+url = next(iter(asked.endpoint_urls()), None)
+print(asked.frozen().access_key, asked.region, url, dict(asked.profile_section()), asked.ca_bundle())
 print("botocore" in sys.modules)
 """
 
@@ -426,7 +427,7 @@ SERVICE_ENDPOINTS = PROFILE_ENDPOINTS + "services=local\n[services local]\ns3 =\
 
 
 def test_without_a_word_there_is_no_endpoint() -> None:
-    assert source().endpoint_url() is None
+    assert source().endpoint_urls() == ()
 
 
 @pytest.mark.parametrize(
@@ -434,30 +435,30 @@ def test_without_a_word_there_is_no_endpoint() -> None:
 )
 def test_the_endpoint_comes_from_the_profile(files: Files, config: str, url: str) -> None:
     files(config=config)
-    assert source().endpoint_url() == url
+    assert source().endpoint_urls() == (url,)
 
 
 def test_the_endpoint_variable_wins_over_the_profile(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     files(config=PROFILE_ENDPOINTS)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://all")
-    assert source().endpoint_url() == "http://all"
+    assert source().endpoint_urls() == ("http://all",)
 
 
 def test_the_endpoint_variable_of_s3_wins_over_the_general_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://all")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://s3")
-    assert source().endpoint_url() == "http://s3"
+    assert source().endpoint_urls() == ("http://s3",)
 
 
 def test_the_endpoint_given_wins_over_the_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://s3")
-    assert source(endpoint_url="http://mine").endpoint_url() == "http://mine"
+    assert source(endpoint_url="http://mine").endpoint_urls() == ("http://mine",)
 
 
 def test_configured_endpoints_can_be_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://s3")
     monkeypatch.setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")
-    assert source().endpoint_url() is None
+    assert source().endpoint_urls() == ()
 
 
 # ----------------------------------------------------------------------------------------------- fork

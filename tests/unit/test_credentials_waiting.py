@@ -267,7 +267,7 @@ def test_a_cancelled_first_wait_leaves_no_lock_held(process: Process) -> None:
     with pytest.raises(OurTimeoutError):
         shared.frozen(within=0.05)
     assert shared.region == "us-east-1"
-    assert shared.endpoint_url() is None
+    assert shared.endpoint_urls() == ()
 
 
 WITHOUT_THREADS = """
@@ -426,7 +426,7 @@ def test_an_empty_variable_counts_as_unset(names: list[str], tmp_path: Path, mon
     assert one.frozen() == Credentials("DEFAULT", "s")
     assert one.region == "eu-west-3"
     assert one.ca_bundle() == f"{tmp_path}/ca.pem"
-    assert one.endpoint_url() == "http://default"
+    assert one.endpoint_urls() == ("http://default",)
 
 
 @pytest.mark.usefixtures("files")
